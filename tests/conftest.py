@@ -1,0 +1,33 @@
+"""What every test starts from: checked array shapes, few threads, fixed seeds."""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Iterator
+
+# Before numpy or torch is imported, and inherited by every process a test starts.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import numpy as np
+import pytest
+import torch
+from jaxtyping import install_import_hook
+
+# Before the package is imported: every annotation `Float[Tensor, "B T"]` in it is then checked at every call.
+# This file must therefore not import dreamer_nav at its top.
+install_import_hook("dreamer_nav", "beartype.beartype")
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _fixed_seeds() -> Iterator[None]:
+    """Each test starts from the same random state, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
+    torch.manual_seed(0)
+    yield
+    assert torch.get_default_dtype() == torch.float32, "a test changed torch's default dtype"
