@@ -44,6 +44,6 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_atomic(path: Path, content: bytes) -> None:
-    """Write `content` to `path` so that a reader finds the old file or the new one, never a part."""
+    """Write a file so that a reader finds the old one or the new one, never a part."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)

@@ -1,7 +1,7 @@
 """Checkpoints: a folder per step, whole or absent, checked when read, without pickle.
 
-`step-000012000/` holds `state.safetensors` (every tensor) and `meta.json` (step, format version, the
-SHA-256 of the tensors, the caller's own JSON; its last line is the SHA-256 of all lines before it).
+`step-000012000/` holds `state.safetensors` (every tensor) and `meta.json` (step, format version,
+the SHA-256 of the tensors, the caller's own JSON, and last the SHA-256 of all that precedes it).
 """
 
 from __future__ import annotations
@@ -121,7 +121,7 @@ def _sha256(path: Path) -> str:
 
 
 def _put_in_place(temporary: Path, target: Path) -> None:
-    """Rename; a checkpoint of the same step steps aside first, and `_clean` brings it back if needed."""
+    """Rename; one of the same step moves aside first, and `_clean` brings it back if needed."""
     replaced = target.with_name(f"{_REPLACED}{target.name}")
     if target.exists():
         os.rename(target, replaced)

@@ -12,8 +12,9 @@ __all__ = ["EpisodeTable"]
 class EpisodeTable:
     """First row and number of rows of each finished episode, a ring per stream.
 
-    Entries are in order of their first row, so the ones that can be sampled (still held, and followed
-    by a whole slice) are always a run of the ring: drawing is arithmetic, whatever their number.
+    Entries are in order of their first row, so the ones that can be sampled (still held, and
+    followed by a whole slice) are always a run of the ring: drawing is arithmetic, whatever
+    their number.
 
     Args:
         streams: number of streams.

@@ -5,14 +5,12 @@ action, zero reward and `is_first`; rewards and discounts are read from the stat
 
 The newest `capacity_steps // num_envs` rows of each stream can be sampled. The ring is longer than
 that by a slack, so rows that could be sampled at the last checkpoint are still there when a killed
-run rewinds to it. A killed process loses nothing that was added: the pages belong to the kernel, and
-the counters come from the checkpoint.
+run rewinds to it. A killed process loses nothing that was added: the pages belong to the kernel,
+and the counters come from the checkpoint.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
 import os
 import urllib.parse
 import warnings
@@ -21,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from dreamer_nav.atomic import write_atomic
 from dreamer_nav.config import ReplayConfig
 from dreamer_nav.episode_table import EpisodeTable
+from dreamer_nav.replay_folder import ReplayError, adopt_meta, lock_folder
 from dreamer_nav.ring import RowFile, RowSpec
 
 __all__ = ["Replay", "ReplayError", "RowSpec"]
@@ -32,10 +30,6 @@ _FORMAT = 1
 _RESERVE_BYTES = 64 * 2**20  # disk reserved at once, all keys and streams together
 _FLAGS = ("is_first", "is_last", "is_terminal")
 _STANDARD = {"reward": RowSpec((), "float32")} | {name: RowSpec((), "bool") for name in _FLAGS}
-
-
-class ReplayError(Exception):
-    """A replay folder that cannot be used; the message says which and what to do."""
 
 
 class Replay:
@@ -48,10 +42,10 @@ class Replay:
         config: capacity, batch shape and the way of sampling.
         slack_steps: the most agent steps, all environments together, between two checkpoints.
 
-    Slices start anywhere in the stream with `sample: steps`: each start is equally likely, and a slice
-    may run over an episode's end into the next (`is_first` marks the boundary). With `sample:
-    episodes` a finished episode is drawn uniformly, then a window inside it, as DreamerV2 does; an
-    episode shorter than the window is followed by the next rows of its stream, unless
+    Slices start anywhere in the stream with `sample: steps`: each start is equally likely, and a
+    slice may run over an episode's end into the next (`is_first` marks the boundary). With
+    `sample: episodes` a finished episode is drawn uniformly, then a window inside it, as DreamerV2
+    does; an episode shorter than the window is followed by the next rows of its stream, unless
     `min_episode_steps` excludes it. `prioritize_ends` favours the window at the end.
 
     One process and one thread may use it at a time.
@@ -72,10 +66,10 @@ class Replay:
         self.specs = _complete(specs)
         self._window = config.capacity_steps // max(num_envs, 1)
         self._check_sizes(slack_steps)
-        # Each step adds one row and at most one more for the reset; any stream may have made them all.
+        # A step adds one row and at most one more for the reset; one stream may have made them all.
         self._ring = self._window + 2 * slack_steps
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(self.folder / "lock")
+        self._lock = lock_folder(self.folder)
         try:
             self._adopt_meta()
             self._open_files()
@@ -177,8 +171,8 @@ class Replay:
         """
         if not self.can_sample():
             raise ReplayError(
-                f"replay holds {self.num_rows} rows and no slice of {self.config.batch_length} yet; "
-                "collect more steps before the first update"
+                f"replay holds {self.num_rows} rows and no slice of {self.config.batch_length} "
+                "yet; collect more steps before the first update"
             )
         env, start = self._draw(rng)
         index = env[:, None] * self._ring + (start[:, None] + self._offsets) % self._ring
@@ -218,9 +212,8 @@ class Replay:
             array = out.get(key)
             if array is None or array.shape != (*lead, *spec.shape) or array.dtype != spec.dtype:
                 found = "nothing" if array is None else f"{array.dtype} {array.shape}"
-                raise ValueError(
-                    f"out[{key!r}] must be {np.dtype(spec.dtype)} {(*lead, *spec.shape)}, got {found}"
-                )
+                wanted = f"{np.dtype(spec.dtype)} {(*lead, *spec.shape)}"
+                raise ValueError(f"out[{key!r}] must be {wanted}, got {found}")
         return out
 
     # -------------------------------------------------------- state and disk
@@ -266,7 +259,7 @@ class Replay:
         if wrong[-1] == len(position) - 1:
             raise ReplayError(
                 f"{self.folder}: row {rows - 1} of environment {env} is not in its files; they "
-                "belong to another run or were lost: restore the folder that goes with the checkpoint"
+                "are another run's or were lost: restore the folder that goes with the checkpoint"
             )
         lost = int(wrong[-1]) + 1
         warnings.warn(
@@ -309,13 +302,12 @@ class Replay:
             )
         if self._window < length:
             raise ValueError(
-                f"replay.capacity_steps {self.config.capacity_steps} over {self.num_envs} environments "
-                f"keeps {self._window} rows each, fewer than replay.batch_length {length}; raise it"
+                f"replay.capacity_steps {self.config.capacity_steps} over {self.num_envs} "
+                f"environments keeps {self._window} rows each, fewer than replay.batch_length {length}; raise it"
             )
 
     def _adopt_meta(self) -> None:
         """Write meta.json, or check that the one found describes this replay."""
-        path = self.folder / "meta.json"
         meta = {
             "format": _FORMAT,
             "num_envs": self.num_envs,
@@ -323,17 +315,11 @@ class Replay:
             "ring_rows": self._ring,
             "specs": {key: spec.to_json() for key, spec in sorted(self.specs.items())},
         }
-        if not path.exists():
-            write_atomic(path, (json.dumps(meta, indent=1) + "\n").encode())
-            return
-        found = _read_meta(path)
-        if found["format"] != _FORMAT:
-            raise ReplayError(f"{path} has format {found['format']}; this version reads {_FORMAT}")
-        _check_same(path, found, meta, self.specs)
+        found = adopt_meta(self.folder / "meta.json", meta)
         if found["ring_rows"] < self._ring:
             warnings.warn(
-                f"{path}: the files were made for more frequent checkpoints; resuming a killed run "
-                "may lose the oldest rows",
+                f"{self.folder}: the files were made for more frequent checkpoints; resuming a "
+                "killed run may lose the oldest rows",
                 stacklevel=3,
             )
         self._ring = int(found["ring_rows"])
@@ -356,58 +342,3 @@ def _complete(specs: dict[str, RowSpec]) -> dict[str, RowSpec]:
         if key in specs and specs[key].to_json() != standard.to_json():
             raise ValueError(f"{key} must be {standard.describe()}, not {specs[key].describe()}")
     return {**specs, **_STANDARD}
-
-
-def _read_meta(path: Path) -> dict[str, Any]:
-    try:
-        found = json.loads(path.read_text())
-        return {
-            key: found[key]
-            for key in ("format", "num_envs", "capacity_steps", "ring_rows", "specs")
-        }
-    except (ValueError, KeyError, TypeError) as error:
-        raise ReplayError(
-            f"{path} is damaged ({error}); restore it, or delete the folder to start an empty replay"
-        ) from error
-
-
-def _check_same(
-    path: Path, found: dict[str, Any], wanted: dict[str, Any], specs: dict[str, RowSpec]
-) -> None:
-    for key in ("num_envs", "capacity_steps"):
-        if found[key] != wanted[key]:
-            raise ReplayError(
-                f"{path} was made with {key} {found[key]}, this run has {wanted[key]}; use the same "
-                "setting or another run folder"
-            )
-    for key in sorted(found["specs"].keys() | wanted["specs"].keys()):
-        if found["specs"].get(key) != wanted["specs"].get(key):
-            there = found["specs"].get(key)
-            old = RowSpec.from_json(there).describe() if there else "nothing"
-            new = specs[key].describe() if key in specs else "nothing"
-            raise ReplayError(
-                f"{path} holds {old} for {key!r}, this run has {new}; use the environment settings "
-                "of the run that wrote it, or another run folder"
-            )
-
-
-def _lock(path: Path) -> int | None:
-    """Refuse a folder another process writes; the lock goes with the process, however it ends."""
-    try:
-        import fcntl
-    except ImportError:  # no such locks on Windows
-        return None
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        # A record lock, not flock: forked children must not keep it when the trainer is killed.
-        fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError) as error:
-        os.close(handle)
-        raise ReplayError(
-            f"{path.parent} is in use by another process; stop that run first"
-        ) from error
-    except OSError:  # a file system without locks
-        with contextlib.suppress(OSError):
-            os.close(handle)
-        return None
-    return handle

@@ -46,7 +46,8 @@ class RowSpec:
             raise ValueError(f"image bounds must satisfy low < high, not [{self.low}, {self.high}]")
 
     def _bounds(self) -> tuple[float, float]:
-        assert self.low is not None and self.high is not None
+        assert self.low is not None
+        assert self.high is not None
         return self.low, self.high
 
     @property
@@ -73,13 +74,8 @@ class RowSpec:
 
     def to_json(self) -> dict[str, Any]:
         """What decides the bytes on disk, for meta.json."""
-        bounds = self._bounds() if self.quantised else None
-        dtype = np.dtype(self.dtype).str
-        return {
-            "shape": list(self.shape),
-            "dtype": dtype,
-            "bounds": list(bounds) if bounds else None,
-        }
+        bounds = list(self._bounds()) if self.quantised else None
+        return {"shape": list(self.shape), "dtype": np.dtype(self.dtype).str, "bounds": bounds}
 
     @staticmethod
     def from_json(entry: dict[str, Any]) -> RowSpec:
@@ -113,22 +109,21 @@ class RowFile:
         self.rows = flat.reshape(streams * rows_per_stream, *spec.shape)
         if spec.quantised:
             low, high = spec._bounds()
-            steps = np.arange(_QUANTA + 1, dtype=np.float64) / _QUANTA
-            self._levels = (low + steps * (high - low)).astype(np.float32)
-            self._levels[-1] = high
+            self._low, self._high = np.float32(low), np.float32(high)
+            self._step = np.float32((high - low) / _QUANTA)
 
     def _set_size(self, size: int) -> None:
         found = os.fstat(self._handle).st_size
         if found not in (0, size):
             raise ValueError(
-                f"{self.path} has {found} bytes where its meta.json implies {size}: the file was cut "
-                "or replaced; restore it, or delete the replay folder to start an empty one"
+                f"{self.path} has {found} bytes where its meta.json implies {size}: the file was "
+                "cut or replaced; restore it, or delete the replay folder to start an empty one"
             )
         if found == 0:
             os.ftruncate(self._handle, size)
 
     def reserve(self, stream: int, start: int, stop: int) -> None:
-        """Make sure the disk has blocks for rows [start, stop) of a stream; content is unchanged."""
+        """Make sure the disk has blocks for rows [start, stop) of a stream; content stays."""
         first = stream * self.rows_per_stream + start
         needed = (stop - start) * self.spec.row_bytes
         try:
@@ -142,8 +137,8 @@ class RowFile:
             free = shutil.disk_usage(self.path.parent).free
             raise OSError(
                 error.errno,
-                f"disk full: replay needs {needed} more bytes and {free} are free; free some space, "
-                "or start a run with a smaller replay.capacity_steps or on another disk",
+                f"disk full: replay needs {needed} more bytes and {free} are free; free some "
+                "space, or start a run with a smaller replay.capacity_steps or on another disk",
                 str(self.path),
             ) from error
 
@@ -158,7 +153,7 @@ class RowFile:
         self.rows[index] = values
 
     def read(self, index: np.ndarray, out: np.ndarray, scratch: np.ndarray | None = None) -> None:
-        """Gather rows `index` (B, T) into out (B, T, *shape); scratch: its uint16 twin for images."""
+        """Gather rows `index` (B, T) into out (B, T, *shape); scratch: its uint16 twin."""
         # mode="clip" lets numpy write straight into `out`; the indices are valid by construction.
         if not self.spec.quantised:
             np.take(self.rows, index, axis=0, out=out, mode="clip")
@@ -166,10 +161,13 @@ class RowFile:
         if scratch is None:
             scratch = np.empty(out.shape, np.uint16)
         np.take(self.rows, index, axis=0, out=scratch, mode="clip")
-        np.take(self._levels, scratch, out=out, mode="clip")
+        out[...] = scratch
+        np.multiply(out, self._step, out=out)
+        np.add(out, self._low, out=out)
+        np.minimum(out, self._high, out=out)  # rounding must not leave the observation space
 
     def flush(self) -> None:
-        """Write changed pages to the disk (needed against power loss, not against a killed process)."""
+        """Write changed pages to the disk; needed against power loss, not a killed process."""
         self._map.flush()
 
     def close(self) -> None:
