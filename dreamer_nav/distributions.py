@@ -30,7 +30,7 @@ def sample_onehot(
     sample = (classes == index.clamp(max=logits.shape[-1] - 1)).to(probs.dtype)
     if not logits.requires_grad:
         return sample
-    return sample + probs - probs.detach()
+    return sample + (probs - probs.detach())
 
 
 class OneHot:

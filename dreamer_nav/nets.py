@@ -1,0 +1,222 @@
+"""Networks: dense layers as Keras initialises them, layer-norm GRU, image and vector encoder and decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from dreamer_nav.config import EncoderConfig, HeadConfig
+from dreamer_nav.spaces import ObsSpec
+
+__all__ = ["MLP", "Decoder", "Dense", "Encoder", "GRUCell", "init_like_keras", "preprocess"]
+
+_NORM_EPS = 1e-3  # Keras' default; torch's 1e-5 changes a tiny GRU's output by 1e-3.
+
+
+def init_like_keras(module: nn.Module) -> None:
+    """Glorot-uniform weights and zero biases everywhere, output layers included, as the original."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
+            nn.init.xavier_uniform_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+class _LayerNorm(nn.LayerNorm):
+    """Layer norm over the last axis, computed in float32 whatever the precision around it."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size, eps=_NORM_EPS)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.float()).to(x.dtype)
+
+
+class _ChannelNorm(_LayerNorm):
+    """Layer norm over the channels of (N, C, H, W)."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+class Dense(nn.Linear):
+    """Linear layer, optional layer norm, ELU."""
+
+    def __init__(self, inputs: int, units: int, layer_norm: bool = False) -> None:
+        super().__init__(inputs, units)
+        self.norm = _LayerNorm(units) if layer_norm else nn.Identity()
+
+    def activate(self, x: Float[Tensor, "*batch U"]) -> Float[Tensor, "*batch U"]:
+        """Norm and ELU alone, for callers that compute the product in pieces."""
+        return F.elu(self.norm(x))
+
+    def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch U"]:
+        return self.activate(super().forward(x))
+
+
+class MLP(nn.Sequential):
+    """Dense layers and a linear output."""
+
+    def __init__(self, inputs: int, config: HeadConfig, outputs: int) -> None:
+        sizes = [inputs] + [config.units] * config.layers
+        layers = [Dense(a, b, config.layer_norm) for a, b in zip(sizes, sizes[1:], strict=False)]
+        super().__init__(*layers, nn.Linear(sizes[-1], outputs))
+
+
+class GRUCell(nn.Module):
+    """GRU with one layer norm over its three gates, ordered reset, candidate, update; update bias -1."""
+
+    def __init__(self, inputs: int, size: int) -> None:
+        super().__init__()
+        self.inputs, self.size = inputs, size
+        self.linear = nn.Linear(inputs + size, 3 * size)
+        self.norm = _LayerNorm(3 * size)
+
+    def forward(self, x: Float[Tensor, "B I"], h: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        gates = self.norm(self.linear(torch.cat([x, h], -1)))
+        reset, candidate, update = gates.float().chunk(3, -1)
+        candidate = torch.tanh(torch.sigmoid(reset) * candidate)
+        update = torch.sigmoid(update - 1)
+        return update * candidate + (1 - update) * h
+
+
+def preprocess(
+    obs: Mapping[str, Tensor], specs: Sequence[ObsSpec], polar: Sequence[str]
+) -> dict[str, Tensor]:
+    """Observations as the networks see them, float32.
+
+    Images (..., H, W, C) to [-0.5, 0.5]: uint8 / 255 - 0.5, floats scaled by their space's bounds. Vectors as they
+    are, except polar ones, (rho, phi) to (rho, cos phi, sin phi), which has no jump at +-pi.
+    """
+    out = {}
+    for spec in specs:
+        value = obs[spec.name]
+        if spec.is_image and spec.dtype == "uint8":
+            out[spec.name] = value.float() / 255 - 0.5
+        elif spec.is_image:
+            out[spec.name] = (value.float() - spec.low) / (spec.high - spec.low) - 0.5
+        elif spec.name in polar:
+            rho, phi = value.float().unbind(-1)
+            out[spec.name] = torch.stack([rho, phi.cos(), phi.sin()], -1)
+        else:
+            out[spec.name] = value.float()
+    return out
+
+
+def _vector_sizes(specs: Sequence[ObsSpec], polar: Sequence[str]) -> dict[str, int]:
+    return {s.name: 3 if s.name in polar else s.shape[0] for s in specs if not s.is_image}
+
+
+def _check_images(images: Sequence[ObsSpec]) -> None:
+    sizes = {s.shape[:2] for s in images}
+    if len(sizes) > 1:
+        raise ValueError(f"All images must have one size, got { {s.name: s.shape for s in images} }.")
+    for height, width in sizes:
+        if height != width or height < 64 or height % 16:
+            raise ValueError(
+                f"Images must be square, at least 64 pixels, a multiple of 16; got {height}x{width}. "
+                "Set the environment's image size."
+            )
+
+
+class Encoder(nn.Module):
+    """Images through four stride-2 convolutions, vectors through dense layers; features concatenated."""
+
+    def __init__(
+        self, specs: Sequence[ObsSpec], config: EncoderConfig, polar: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.images = [s.name for s in specs if s.is_image]
+        _check_images([s for s in specs if s.is_image])
+        self.vectors = sorted(_vector_sizes(specs, polar))
+        self.size = 0
+        if self.images:
+            size = next(s.shape[0] for s in specs if s.is_image)
+            channels = [sum(s.shape[2] for s in specs if s.is_image)]
+            channels += [config.cnn_depth * 2**i for i in range(4)]
+            layers: list[nn.Module] = []
+            for inputs, outputs in zip(channels, channels[1:], strict=False):
+                layers += [nn.Conv2d(inputs, outputs, 4, 2)]
+                layers += [_ChannelNorm(outputs)] if config.layer_norm else []
+                layers += [nn.ELU()]
+                size = (size - 4) // 2 + 1
+            self.cnn = nn.Sequential(*layers)
+            self.size += channels[-1] * size * size
+        if self.vectors:
+            sizes = [sum(_vector_sizes(specs, polar).values())]
+            sizes += [config.mlp_units] * config.mlp_layers
+            dense = [Dense(a, b, config.layer_norm) for a, b in zip(sizes, sizes[1:], strict=False)]
+            self.mlp = nn.Sequential(*dense)
+            self.size += config.mlp_units
+
+    def forward(self, obs: Mapping[str, Tensor]) -> Float[Tensor, "*batch E"]:
+        """Features of preprocessed observations with any leading axes."""
+        parts = []
+        if self.images:
+            image = torch.cat([obs[k] for k in self.images], -1)
+            lead = image.shape[:-3]
+            # A permuted NHWC tensor is already in channels-last memory, the fast layout.
+            image = image.reshape(-1, *image.shape[-3:]).permute(0, 3, 1, 2)
+            features = self.cnn(image)
+            # Flattened as (H, W, C), like the original, so that weights can be carried over.
+            parts.append(features.permute(0, 2, 3, 1).reshape(*lead, -1))
+        if self.vectors:
+            parts.append(self.mlp(torch.cat([obs[k] for k in self.vectors], -1)))
+        return torch.cat(parts, -1)
+
+
+class Decoder(nn.Module):
+    """Means of unit-variance normals for every observation.
+
+    Images grow from a 1x1 map through kernels 5, 5, 6, 6 to 64x64; larger ones start from a larger map
+    (side (size - 48) / 16) with fewer channels.
+    """
+
+    def __init__(
+        self, inputs: int, specs: Sequence[ObsSpec], config: EncoderConfig, polar: Sequence[str]
+    ) -> None:
+        super().__init__()
+        self.channels = {s.name: s.shape[2] for s in specs if s.is_image}
+        vectors = _vector_sizes(specs, polar)
+        if self.channels:
+            size = next(s.shape[0] for s in specs if s.is_image)
+            depth, self.start = config.cnn_depth, (size - 48) // 16
+            first = max(2 * depth, 32 * depth // self.start**2)
+            self.cnn_in = nn.Linear(inputs, first * self.start**2)
+            widths = [first, 4 * depth, 2 * depth, depth, sum(self.channels.values())]
+            self.cnn = nn.Sequential(*_upsampling(widths, config.layer_norm))
+        if vectors:
+            sizes = [inputs] + [config.mlp_units] * config.mlp_layers
+            dense = [Dense(a, b, config.layer_norm) for a, b in zip(sizes, sizes[1:], strict=False)]
+            self.mlp = nn.Sequential(*dense)
+            self.outputs = nn.ModuleDict({k: nn.Linear(sizes[-1], n) for k, n in vectors.items()})
+        self.has_vectors = bool(vectors)
+
+    def forward(self, feat: Float[Tensor, "*batch I"]) -> dict[str, Tensor]:
+        """Means, images as (..., H, W, C) in [-0.5, 0.5], vectors as (..., D)."""
+        out = {}
+        if self.channels:
+            lead = feat.shape[:-1]
+            x = self.cnn_in(feat).reshape(-1, self.start, self.start, self.cnn[0].in_channels)
+            images = self.cnn(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+            images = images.reshape(*lead, *images.shape[1:])
+            parts = images.split(list(self.channels.values()), -1)
+            out.update(zip(self.channels, parts, strict=True))
+        if self.has_vectors:
+            hidden = self.mlp(feat)
+            out.update({k: layer(hidden) for k, layer in self.outputs.items()})
+        return out
+
+
+def _upsampling(widths: Sequence[int], layer_norm: bool) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for i, kernel in enumerate((5, 5, 6, 6)):
+        layers.append(nn.ConvTranspose2d(widths[i], widths[i + 1], kernel, 2))
+        if i < 3:
+            layers += [_ChannelNorm(widths[i + 1])] if layer_norm else []
+            layers.append(nn.ELU())
+    return layers
