@@ -1,0 +1,1 @@
+"""PointGoal navigation in PyBullet: procedural rooms and apartments, and Gibson meshes."""

@@ -1,0 +1,80 @@
+"""The agent's camera: TinyRenderer (software, no display) and exact metric depth."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Dict, Optional, Tuple
+
+import numpy as np
+
+from sim_adapters.bullet.layout import Light
+
+NEAR_M, FAR_M = 0.05, 40.0
+"""Clipping planes. The agent's radius keeps every surface beyond the near one."""
+DEPTH_RANGE_M = (0.1, 10.0)
+HEIGHT_M = 0.88
+DEFAULT_LIGHT = Light((0.4, 0.6, 1.2), (1.0, 1.0, 1.0), 0.6, 0.4)
+
+
+def linear_depth(buffer: np.ndarray) -> np.ndarray:
+    """Metres along the optical axis from an OpenGL depth buffer in [0, 1]."""
+    return FAR_M * NEAR_M / (FAR_M - (FAR_M - NEAR_M) * buffer.astype(np.float64))
+
+
+class Camera:
+    """A pinhole camera with square pixels, `HEIGHT_M` above the floor, looking ahead.
+
+    Arguments:
+        size: (height, width) in pixels.
+        hfov_deg: horizontal field of view.
+        client: PyBullet's physics client.
+    """
+
+    def __init__(self, size: Tuple[int, int], hfov_deg: float, client: int) -> None:
+        import pybullet
+
+        self.size = size
+        self.hfov_deg = hfov_deg
+        self._client = client
+        height, width = size
+        vfov = 2 * math.degrees(math.atan(math.tan(math.radians(hfov_deg) / 2) * height / width))
+        self._projection = pybullet.computeProjectionMatrixFOV(vfov, width / height, NEAR_M, FAR_M)
+
+    def shoot(
+        self, position: np.ndarray, heading: float, light: Optional[Light] = None
+    ) -> Dict[str, Any]:
+        """Take a picture from a pose.
+
+        Arguments:
+            position: of the agent on the floor (3,), metres.
+            heading: radians, counter-clockwise from +x.
+
+        Returns "rgb", uint8 (H, W, 3), and "depth", float32 (H, W, 1) metres within
+        `DEPTH_RANGE_M`; what is farther, or nothing at all, reads as the far end.
+        """
+        import pybullet
+
+        lamp = light or DEFAULT_LIGHT
+        eye = (float(position[0]), float(position[1]), float(position[2]) + HEIGHT_M)
+        target = (eye[0] + math.cos(heading), eye[1] + math.sin(heading), eye[2])
+        height, width = self.size
+        _, _, rgba, buffer, _ = pybullet.getCameraImage(
+            width,
+            height,
+            pybullet.computeViewMatrix(eye, target, (0.0, 0.0, 1.0)),
+            self._projection,
+            lightDirection=lamp.direction,
+            lightColor=lamp.colour,
+            lightAmbientCoeff=lamp.ambient,
+            lightDiffuseCoeff=lamp.diffuse,
+            lightSpecularCoeff=0.0,
+            shadow=0,
+            flags=pybullet.ER_NO_SEGMENTATION_MASK,
+            renderer=pybullet.ER_TINY_RENDERER,
+            physicsClientId=self._client,
+        )
+        # Without PyBullet's numpy support these are tuples; asarray serves both.
+        depth = linear_depth(np.asarray(buffer, dtype=np.float32).reshape(height, width, 1))
+        depth = np.clip(depth, *DEPTH_RANGE_M).astype(np.float32)
+        rgb = np.asarray(rgba, dtype=np.uint8).reshape(height, width, 4)[:, :, :3]
+        return {"rgb": np.ascontiguousarray(rgb), "depth": depth}

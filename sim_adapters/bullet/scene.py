@@ -1,0 +1,108 @@
+"""Scenes: what is seen, and for every floor where the agent may go."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import List, Optional
+
+import numpy as np
+
+from sim_adapters.bullet.geodesic import NavGrid, free_cells
+from sim_adapters.bullet.layout import Layout, build_layout
+
+AGENT_RADIUS_M = 0.18
+TIERS = ("room", "apartment")
+POOL = {"train": 2000, "val": 200}
+"""Number of procedural scenes of a tier in each split."""
+
+
+@dataclass
+class Floor:
+    """One floor of a scene.
+
+    Attributes:
+        height: of the floor, metres.
+        obstacles: rectangles (n, 4) that stop the agent.
+        grid: where the agent's centre may be.
+    """
+
+    height: float
+    obstacles: np.ndarray
+    grid: NavGrid
+
+
+@dataclass
+class Scene:
+    """A scene with either a procedural `layout` or a mesh file to show."""
+
+    scene_id: str
+    floors: List[Floor]
+    layout: Optional[Layout] = None
+    mesh: Optional[Path] = None
+
+    def floor_at(self, height: float) -> Floor:
+        """The floor nearest to `height` metres."""
+        return min(self.floors, key=lambda floor: abs(floor.height - height))
+
+
+def procedural_scene(scene_id: str) -> Scene:
+    """Build a scene of a tier from its name, such as "room-train-00017"."""
+    layout = build_layout(scene_id)
+    obstacles = np.array(layout.obstacles, dtype=np.float64)
+    grid = NavGrid(free_cells(layout.bounds, obstacles, AGENT_RADIUS_M), layout.bounds)
+    return Scene(scene_id, [Floor(0.0, obstacles, grid)], layout=layout)
+
+
+def procedural_id(tier: str, split: str, number: int) -> str:
+    """Name of a procedural scene.
+
+    Raises:
+        ValueError: unknown tier or split, or a number outside the split's pool.
+    """
+    if tier not in TIERS:
+        raise ValueError("tier must be one of {}, got {!r}".format(TIERS, tier))
+    if split not in POOL:
+        raise ValueError("split must be one of {}, got {!r}".format(tuple(POOL), split))
+    if not 0 <= number < POOL[split]:
+        raise ValueError(
+            "split {!r} has scenes 0 to {}, got {}".format(split, POOL[split] - 1, number)
+        )
+    return "{}-{}-{:05d}".format(tier, split, number)
+
+
+def is_procedural(scene_id: str) -> bool:
+    """Whether the name is one of a procedural scene."""
+    return scene_id.split("-")[0] in TIERS and scene_id.count("-") == 2
+
+
+@dataclass
+class SceneLibrary:
+    """Builds scenes by name and keeps the last few.
+
+    Attributes:
+        scenes_dir: folder that holds Gibson scenes, one folder each; "" for none.
+        capacity: how many scenes are kept.
+    """
+
+    scenes_dir: str = ""
+    capacity: int = 8
+    _kept: "OrderedDict[str, Scene]" = field(default_factory=OrderedDict)
+
+    def __call__(self, scene_id: str) -> Scene:
+        """The scene of that name."""
+        if scene_id in self._kept:
+            self._kept.move_to_end(scene_id)
+            return self._kept[scene_id]
+        if is_procedural(scene_id):
+            scene = procedural_scene(scene_id)
+        else:
+            from sim_adapters.bullet.gibson import gibson_scene
+
+            scene = gibson_scene(scene_id, self.scenes_dir, AGENT_RADIUS_M)
+        self._kept[scene_id] = scene
+        while len(self._kept) > self.capacity:
+            self._kept.popitem(last=False)
+        return scene
+
