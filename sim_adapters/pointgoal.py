@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 from gymnasium import spaces
 
-from sim_adapters.episodes import Episode
+from sim_adapters.episodes import Episode, wrap_angle
 from sim_adapters.nav_actions import Actions, ActuationNoise, DiscreteActions, VelocityActions
 from sim_adapters.nav_measures import Measures
 
@@ -129,11 +129,10 @@ def pointgoal(position: Sequence[float], heading: float, goal: Sequence[float]) 
     """
     dx, dy = float(goal[0]) - float(position[0]), float(goal[1]) - float(position[1])
     phi = math.atan2(dy, dx) - float(heading)
-    wrapped = math.pi - (math.pi - phi) % (2.0 * math.pi)
-    return np.array([math.hypot(dx, dy), wrapped], dtype=np.float32)
+    return np.array([math.hypot(dx, dy), wrap_angle(phi)], dtype=np.float32)
 
 
-class PointGoalEnv(gymnasium.Env):  # type: ignore[type-arg]
+class PointGoalEnv(gymnasium.Env):
     """PointGoal navigation in any `NavSimulator`.
 
     Observations: the simulator's images and "pointgoal", float32 (2,), see `pointgoal`.
@@ -268,7 +267,7 @@ class PointGoalEnv(gymnasium.Env):  # type: ignore[type-arg]
             seed_sensors(sensor_seed)
         self.simulator.set_goal(episode.goal_position)
         self.simulator.set_pose(episode.start_position, episode.start_heading)
-        position = self.simulator.position
+        position = self.simulator.position.tolist()
         distance = float(self.simulator.distance_to_goal(position))
         if not math.isfinite(distance):
             raise ValueError(
@@ -293,9 +292,7 @@ class PointGoalEnv(gymnasium.Env):  # type: ignore[type-arg]
         elif index is not None:
             raise ValueError("the option 'index' needs FixedEpisodes; these episodes are sampled")
 
-    def step(
-        self, action: Any
-    ) -> Tuple[Dict[str, np.ndarray], float, bool, bool, Dict[str, Any]]:
+    def step(self, action: Any) -> Tuple[Dict[str, np.ndarray], float, bool, bool, Dict[str, Any]]:
         """Take one action.
 
         Returns:
@@ -311,7 +308,7 @@ class PointGoalEnv(gymnasium.Env):  # type: ignore[type-arg]
             if self.noise is not None:
                 motion = self.noise.apply(motion, self._noise_rng)
             collided = bool(self.simulator.move(*motion)) or collided
-        position = self.simulator.position
+        position = self.simulator.position.tolist()
         distance = self._distance(position)
         success = self._arrived(position, distance, stopped=motions is None)
         progress = self.measures.update(position, distance, collided=collided, success=success)
@@ -319,7 +316,13 @@ class PointGoalEnv(gymnasium.Env):  # type: ignore[type-arg]
         truncated = not terminated and self.measures.steps >= self.max_steps
         self._ended = terminated or truncated
         info = {**self.measures.info(), **self._names(self.episode)}
-        return self._observe(), self._reward(progress, collided, success), terminated, truncated, info
+        return (
+            self._observe(),
+            self._reward(progress, collided, success),
+            terminated,
+            truncated,
+            info,
+        )
 
     def _reward(self, progress_m: float, collided: bool, success: bool) -> float:
         reward = progress_m - self.slack_reward
@@ -329,7 +332,7 @@ class PointGoalEnv(gymnasium.Env):  # type: ignore[type-arg]
             reward += self.success_reward
         return reward
 
-    def _arrived(self, position: np.ndarray, distance_m: float, *, stopped: bool) -> bool:
+    def _arrived(self, position: Sequence[float], distance_m: float, *, stopped: bool) -> bool:
         if self.require_stop:
             return stopped and distance_m < self.success_distance_m
         assert self.episode is not None
@@ -337,12 +340,12 @@ class PointGoalEnv(gymnasium.Env):  # type: ignore[type-arg]
         planar = math.hypot(goal[0] - position[0], goal[1] - position[1])
         return planar < self.success_distance_m
 
-    def _distance(self, position: np.ndarray) -> float:
+    def _distance(self, position: Sequence[float]) -> float:
         distance = float(self.simulator.distance_to_goal(position))
         if not math.isfinite(distance):
             assert self.episode is not None
             raise RuntimeError(
-                f"the simulator's distance to the goal is {distance} at {position.tolist()}, where "
+                f"the simulator's distance to the goal is {distance} at {position}, where "
                 f"the robot stands in scene {self.episode.scene_id!r}, episode "
                 f"{self.episode.episode_id!r}: it must be finite wherever move() takes the robot"
             )
@@ -355,13 +358,12 @@ class PointGoalEnv(gymnasium.Env):  # type: ignore[type-arg]
     def _observe(self) -> Dict[str, np.ndarray]:
         assert self.episode is not None
         observation = dict(self.simulator.observe())
-        observation["pointgoal"] = pointgoal(
-            self.simulator.position, self.simulator.heading, self.episode.goal_position
-        )
+        position, heading = self.simulator.position.tolist(), self.simulator.heading
+        observation["pointgoal"] = pointgoal(position, heading, self.episode.goal_position)
         self._observation = observation
         return observation
 
-    def render(self) -> Optional[np.ndarray]:  # type: ignore[override]
+    def render(self) -> Optional[np.ndarray]:
         """Return the robot's view, uint8 (H, W, 3): colour if there is any, else depth in gray."""
         if self.render_mode is None or not self._observation:
             return None

@@ -159,9 +159,11 @@ def _not_installed(name: str, module: str, entry: Entry) -> SimulatorNotInstalle
 
 def _options(target: Any) -> Dict[str, Any]:
     """Collect keyword arguments; a class that takes **kwargs hands them to its base classes."""
-    callables = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)] if (
-        inspect.isclass(target)
-    ) else [target]
+    callables = (
+        [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)]
+        if (inspect.isclass(target))
+        else [target]
+    )
     found: Dict[str, Any] = {}
     for function in callables:
         parameters = list(inspect.signature(function).parameters.values())
