@@ -303,7 +303,8 @@ class Replay:
         if self._window < length:
             raise ValueError(
                 f"replay.capacity_steps {self.config.capacity_steps} over {self.num_envs} "
-                f"environments keeps {self._window} rows each, fewer than replay.batch_length {length}; raise it"
+                f"environments keeps {self._window} rows each, fewer than "
+                f"replay.batch_length {length}; raise it"
             )
 
     def _adopt_meta(self) -> None:

@@ -40,10 +40,7 @@ def adopt_meta(path: Path, wanted: dict[str, Any]) -> dict[str, Any]:
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
-        return {
-            key: found[key]
-            for key in ("format", "num_envs", "capacity_steps", "ring_rows", "specs")
-        }
+        return {key: found[key] for key in _META}
     except (ValueError, KeyError, TypeError) as error:
         raise ReplayError(
             f"{path} is damaged ({error}); restore it, or delete the folder to start anew"
