@@ -1,0 +1,103 @@
+"""A run's folder, the environments and the agent its configuration describes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import gymnasium as gym
+import numpy as np
+import torch
+from torch import Tensor
+
+from dreamer_nav.agent import Agent, choose_device
+from dreamer_nav.checkpoint import CheckpointError, latest_checkpoint, load_checkpoint
+from dreamer_nav.config import Config
+from dreamer_nav.presets import from_dict
+from dreamer_nav.spaces import ActionSpec, ObsSpec, select_observations
+
+__all__ = ["LoadedRun", "build_agent", "build_env", "describe_spaces", "load_run", "to_tensors"]
+
+
+class LoadedRun(NamedTuple):
+    """An agent read back from a checkpoint, with what it was trained on."""
+
+    config: Config
+    agent: Agent
+    step: int
+    meta: dict[str, Any]
+    run_dir: Path
+
+
+def build_env(config: Config, **overrides: Any) -> gym.Env:
+    """One environment in this process: the configuration's, with some settings replaced."""
+    from sim_adapters.registry import make
+
+    settings = {**config.env, **overrides}
+    return make(settings.pop("name"), **settings)
+
+
+def describe_spaces(
+    observation_space: gym.Space, action_space: gym.Space, config: Config
+) -> tuple[tuple[ObsSpec, ...], ActionSpec]:
+    """What the agent reads and does in an environment with these spaces; ValueError if it can't."""
+    if not isinstance(observation_space, gym.spaces.Dict):
+        raise ValueError(
+            f"Observations must be a Dict space, got {observation_space}; "
+            "sim_adapters.wrappers turns a single one into a Dict."
+        )
+    encoder = config.agent.encoder
+    obs = select_observations(observation_space, encoder.image_keys, encoder.vector_keys)
+    return obs, ActionSpec.from_space(action_space)
+
+
+def build_agent(config: Config, obs: Sequence[ObsSpec], action: ActionSpec) -> Agent:
+    """A new agent on the configured device."""
+    device = choose_device(config.device)
+    return Agent(obs, action, config.agent, device=device, seed=config.seed, compile=config.compile)
+
+
+def to_tensors(
+    obs: Mapping[str, np.ndarray],
+    specs: Sequence[ObsSpec],
+    is_first: np.ndarray,
+    device: torch.device,
+) -> dict[str, Tensor]:
+    """A batch of observations (N, ...) as the agent's policy takes them; scalars become vectors of one."""
+    lead = is_first.shape
+    out = {s.name: torch.from_numpy(np.array(obs[s.name]).reshape(*lead, *s.shape)) for s in specs}
+    out["is_first"] = torch.from_numpy(np.array(is_first))
+    return {k: v.to(device, non_blocking=True) for k, v in out.items()}
+
+
+def _find_checkpoint(path: Path) -> tuple[Path, Path]:
+    """Run folder and checkpoint folder for a path that names either."""
+    if not path.exists():
+        raise FileNotFoundError(f"No run or checkpoint at {path}; train one, or check the path.")
+    if (path / "meta.json").exists():
+        return path.resolve().parent.parent, path
+    checkpoint = latest_checkpoint(path / "checkpoints")
+    if checkpoint is None:
+        raise CheckpointError(f"{path} holds no checkpoint (looked in {path / 'checkpoints'}).")
+    return path, checkpoint
+
+
+def load_run(path: Path, device: str | None = None) -> LoadedRun:
+    """The agent of a run folder's newest checkpoint, or of one checkpoint; needs no simulator.
+
+    Raises FileNotFoundError or CheckpointError with one sentence naming the file.
+    """
+    run_dir, checkpoint = _find_checkpoint(Path(path))
+    tensors, meta = load_checkpoint(checkpoint)
+    config = from_dict(meta["config"])
+    obs = [ObsSpec.from_json(x) for x in meta["obs"]]
+    agent = Agent(
+        obs,
+        ActionSpec.from_json(meta["action"]),
+        config.agent,
+        device=choose_device(device or config.device),
+        seed=config.seed,
+    )
+    agent.load_weights({k[6:]: v for k, v in tensors.items() if k.startswith("agent.")})
+    return LoadedRun(config, agent, int(meta["step"]), meta, run_dir)
