@@ -1,0 +1,235 @@
+"""What crosses the socket between the vector class and a worker.
+
+A frame is four bytes (big-endian length of the header), a JSON header, and the raw bytes of every array the
+header announces. Nothing is pickled: a pickle written under numpy 2 cannot be read under numpy 1, and reading
+one executes code. Requests and replies alternate, so at most one frame is ever on its way.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from typing import Any, Dict, List, Optional, Tuple
+
+import numpy as np
+from gymnasium import spaces
+
+MAX_HEADER_BYTES = 16 << 20
+MAX_ARRAY_BYTES = 1 << 30
+_PREFIX = struct.Struct("!I")
+_ARRAY_KEY = "$array"
+# bool, integers, floats, complex, bytes, text: kinds whose raw bytes are the whole value.
+_RAW_KINDS = frozenset("biufcSU")
+
+
+class ProtocolError(RuntimeError):
+    """The other side sent something that is not a frame."""
+
+
+def to_plain(tree: Any, where: str = "value") -> Any:
+    """`tree` with numpy scalars as Python ones and tuples as lists; arrays stay arrays.
+
+    This is what a value looks like after it crossed the socket, so the in-process mode applies it too.
+
+    Raises:
+        TypeError: something inside is neither a plain value nor an array; the message names the place.
+    """
+    if tree is None or isinstance(tree, (bool, int, float, str)):
+        return tree.item() if isinstance(tree, np.generic) else tree
+    if isinstance(tree, np.ndarray):
+        if tree.dtype.kind not in _RAW_KINDS:
+            raise TypeError(f"{where} is an array of dtype {tree.dtype}; use numbers, bool or text.")
+        return tree
+    if isinstance(tree, np.generic):
+        return to_plain(tree.item(), where)
+    if isinstance(tree, dict):
+        return {_checked_key(k, where): to_plain(v, f"{where}[{k!r}]") for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [to_plain(v, f"{where}[{i}]") for i, v in enumerate(tree)]
+    raise TypeError(
+        f"{where} is a {type(tree).__name__}, which cannot cross to another process. "
+        "Use numbers, text, None, lists, dicts with text keys, or numpy arrays."
+    )
+
+
+def _checked_key(key: Any, where: str) -> str:
+    if not isinstance(key, str) or key == _ARRAY_KEY:
+        raise TypeError(f"{where} has the key {key!r}; keys must be text, and not {_ARRAY_KEY!r}.")
+    return key
+
+
+def _extract_arrays(tree: Any, arrays: List[np.ndarray]) -> Any:
+    if isinstance(tree, np.ndarray):
+        arrays.append(np.ascontiguousarray(tree).reshape(tree.shape))
+        return {_ARRAY_KEY: len(arrays) - 1}
+    if isinstance(tree, dict):
+        return {k: _extract_arrays(v, arrays) for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [_extract_arrays(v, arrays) for v in tree]
+    return tree
+
+
+def _insert_arrays(tree: Any, arrays: List[np.ndarray]) -> Any:
+    if isinstance(tree, dict):
+        if len(tree) == 1 and _ARRAY_KEY in tree:
+            return arrays[tree[_ARRAY_KEY]]
+        return {k: _insert_arrays(v, arrays) for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [_insert_arrays(v, arrays) for v in tree]
+    return tree
+
+
+def pack(tree: Any) -> List[Any]:
+    """The frame of `tree` as buffers to send one after the other."""
+    arrays: List[np.ndarray] = []
+    body = _extract_arrays(to_plain(tree), arrays)
+    shapes = [[a.dtype.str, list(a.shape)] for a in arrays]
+    header = json.dumps({"body": body, "arrays": shapes}, separators=(",", ":")).encode()
+    if len(header) > MAX_HEADER_BYTES:
+        raise ProtocolError(f"A message of {len(header)} JSON bytes; at most {MAX_HEADER_BYTES}.")
+    # A view as bytes: memoryview.cast refuses arrays of size 0 and dtypes such as float16.
+    raw = [memoryview(a.reshape(-1).view(np.uint8)) for a in arrays if a.size]
+    return [_PREFIX.pack(len(header)) + header, *raw]
+
+
+def _checked_layout(announced: Any) -> List[Tuple[np.dtype, Tuple[int, ...], int]]:
+    layout = []
+    for dtype_text, shape in announced:
+        dtype = np.dtype(str(dtype_text))
+        if dtype.kind not in _RAW_KINDS or dtype.hasobject:
+            raise ProtocolError(f"An array of dtype {dtype_text!r} was announced.")
+        if not all(type(n) is int and n >= 0 for n in shape):
+            raise ProtocolError(f"An array of shape {shape!r} was announced.")
+        size = dtype.itemsize
+        for n in shape:
+            size *= n
+        layout.append((dtype, tuple(shape), size))
+    if sum(size for _, _, size in layout) > MAX_ARRAY_BYTES:
+        raise ProtocolError(f"Arrays of more than {MAX_ARRAY_BYTES} bytes were announced.")
+    return layout
+
+
+class Channel:
+    """One end of the socket. `receive` may be called again after a timeout: it goes on where it stopped."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._buffer = bytearray(1 << 17)
+        self._filled = 0
+        self._header: Optional[Dict[str, Any]] = None
+        self._layout: List[Tuple[np.dtype, Tuple[int, ...], int]] = []
+        self._payload_start = 0
+        self._frame_size = _PREFIX.size
+
+    def close(self) -> None:
+        """Closes the socket; a second call does nothing."""
+        self._sock.close()
+
+    def send(self, tree: Any, timeout_s: Optional[float] = None) -> None:
+        """Sends `tree` whole. Raises TimeoutError, or ConnectionError when the other side is gone."""
+        self.send_buffers(pack(tree), timeout_s)
+
+    def send_buffers(self, buffers: List[Any], timeout_s: Optional[float] = None) -> None:
+        """Sends what `pack` returned."""
+        self._sock.settimeout(timeout_s)
+        try:
+            sent = self._sock.sendmsg(buffers[:64])
+            for buffer in buffers:
+                if sent < len(buffer):
+                    self._sock.sendall(memoryview(buffer)[sent:])
+                sent = max(0, sent - len(buffer))
+        except socket.timeout as err:
+            raise TimeoutError("The worker does not read what it is sent.") from err
+
+    def receive(self, timeout_s: Optional[float] = None) -> Any:
+        """The next tree. Raises TimeoutError, EOFError (the other side is gone), ProtocolError."""
+        self._sock.settimeout(timeout_s)
+        while not self._is_complete():
+            self._reserve(self._frame_size)
+            with memoryview(self._buffer) as view:
+                try:
+                    count = self._sock.recv_into(view[self._filled :])
+                except socket.timeout as err:
+                    raise TimeoutError("No answer yet.") from err
+                except ConnectionError as err:
+                    raise EOFError("The connection broke.") from err
+            if count == 0:
+                raise EOFError("The other side closed the connection.")
+            self._filled += count
+        return self._take()
+
+    def _is_complete(self) -> bool:
+        if self._header is None and self._filled >= _PREFIX.size:
+            (header_size,) = _PREFIX.unpack_from(self._buffer)
+            if header_size > MAX_HEADER_BYTES:
+                raise ProtocolError(f"A header of {header_size} bytes; at most {MAX_HEADER_BYTES}.")
+            self._payload_start = self._frame_size = _PREFIX.size + header_size
+            if self._filled >= self._payload_start:
+                self._read_header()
+        if self._header is not None and self._filled > self._frame_size:
+            raise ProtocolError(f"{self._filled - self._frame_size} bytes follow the frame.")
+        return self._header is not None and self._filled == self._frame_size
+
+    def _read_header(self) -> None:
+        text = bytes(self._buffer[_PREFIX.size : self._payload_start])
+        try:
+            header = json.loads(text)
+            self._layout = _checked_layout(header["arrays"])
+        except (ValueError, TypeError, KeyError) as err:
+            raise ProtocolError(f"A header that cannot be read: {text[:80]!r}") from err
+        self._frame_size = self._payload_start + sum(size for _, _, size in self._layout)
+        self._header = header
+
+    def _reserve(self, size: int) -> None:
+        if len(self._buffer) < size:
+            larger = bytearray(size)
+            larger[: self._filled] = self._buffer[: self._filled]
+            self._buffer = larger
+
+    def _take(self) -> Any:
+        assert self._header is not None
+        arrays, offset = [], self._payload_start
+        for dtype, shape, size in self._layout:
+            flat = np.frombuffer(self._buffer, np.uint8, size, offset).copy()
+            arrays.append(flat.view(dtype).reshape(shape) if size else np.empty(shape, dtype))
+            offset += size
+        body = self._header["body"]
+        self._header, self._filled, self._frame_size = None, 0, _PREFIX.size
+        return _insert_arrays(body, arrays)
+
+
+def describe_space(space: spaces.Space) -> Dict[str, Any]:
+    """`space` as a tree that `build_space` turns back into an equal space on the other side."""
+    if isinstance(space, spaces.Box):
+        return {"type": "Box", "low": space.low, "high": space.high, "dtype": space.dtype.str}
+    if isinstance(space, spaces.Discrete):
+        return {"type": "Discrete", "n": int(space.n), "start": int(space.start)}
+    if isinstance(space, spaces.MultiDiscrete):
+        return {"type": "MultiDiscrete", "nvec": space.nvec, "dtype": space.dtype.str}
+    if isinstance(space, spaces.MultiBinary):
+        return {"type": "MultiBinary", "shape": list(space.shape)}
+    if isinstance(space, spaces.Dict):
+        # Pairs, because the order of the keys is part of the space.
+        return {"type": "Dict", "spaces": [[k, describe_space(v)] for k, v in space.spaces.items()]}
+    raise TypeError(
+        f"A {type(space).__name__} space cannot cross to another process. "
+        "Use Box, Discrete, MultiDiscrete, MultiBinary or a Dict of them."
+    )
+
+
+def build_space(description: Dict[str, Any]) -> spaces.Space:
+    """The space that `describe_space` described."""
+    kind = description["type"]
+    if kind == "Box":
+        dtype = np.dtype(description["dtype"]).type
+        return spaces.Box(description["low"], description["high"], dtype=dtype)
+    if kind == "Discrete":
+        return spaces.Discrete(description["n"], start=description["start"])
+    if kind == "MultiDiscrete":
+        return spaces.MultiDiscrete(description["nvec"], dtype=np.dtype(description["dtype"]).type)
+    if kind == "MultiBinary":
+        return spaces.MultiBinary(description["shape"])
+    if kind == "Dict":
+        return spaces.Dict([(k, build_space(v)) for k, v in description["spaces"]])
+    raise ProtocolError(f"Unknown space type {kind!r}.")
