@@ -1,0 +1,305 @@
+"""The command `dreamer-nav`: train, eval, export, envs, bench.
+
+Each verb imports what it needs when it runs, so that help and mistakes are answered at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from dreamer_nav import __version__
+from dreamer_nav.command_line import Parser, option_value, settings_help, split_settings
+from dreamer_nav.config import Config
+from dreamer_nav.failures import UsageError, one_line
+from dreamer_nav.presets import DEFAULT_PRESET, load_config, override, to_dict
+from dreamer_nav.run_choice import (
+    check_device,
+    check_environment,
+    check_output,
+    new_run,
+    require,
+    resumed_run,
+    run_config,
+)
+from dreamer_nav.settings import nearest
+
+__all__ = ["main"]
+
+_EXPORT_INSTALL = "pip install dreamer-nav-export"
+
+
+class _Interrupted(Exception):
+    """Ctrl-C; the message says how to go on."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns its exit status: 0, 1 for a failure, 130 when interrupted."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    show_traceback = os.environ.get("DREAMER_NAV_TRACEBACK", "0") not in ("", "0")
+    if "--traceback" in words:
+        words.remove("--traceback")
+        show_traceback = True
+    try:
+        return _dispatch(words)
+    except SystemExit as leaving:  # argparse, after --help
+        return int(leaving.code or 0)
+    except BrokenPipeError:  # `dreamer-nav envs | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except (KeyboardInterrupt, _Interrupted) as interruption:
+        _say(str(interruption) or "interrupted")
+        return 130
+    except Exception as error:
+        line = one_line(error)
+        if line is None:
+            raise
+        if show_traceback:
+            traceback.print_exc()
+        _say(f"error: {line}")
+        return 1
+
+
+def _say(text: str) -> None:
+    print(f"dreamer-nav: {text}", file=sys.stderr)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(_overview())
+        return 0
+    if words[0] == "--version":
+        print(f"dreamer-nav {__version__}")
+        return 0
+    verb = _VERBS.get(words[0])
+    if verb is None:
+        close = nearest(words[0], _VERBS)
+        hint = f" Did you mean '{close}'?" if close else ""
+        raise UsageError(f"unknown verb '{words[0]}'.{hint} Verbs: {', '.join(_VERBS)}")
+    verb.run(words[1:])
+    return 0
+
+
+def _overview() -> str:
+    verbs = "\n".join(f"  {name:<8} {verb.summary}" for name, verb in _VERBS.items())
+    return (
+        "usage: dreamer-nav VERB [options]\n\n"
+        "DreamerV2, a world-model agent, for robots that must find their way.\n\n"
+        f"verbs:\n{verbs}\n\n"
+        "options:\n"
+        "  --help       this text; after a verb, that verb's options and settings\n"
+        "  --version    the version\n"
+        "  --traceback  show where a failure came from (or DREAMER_NAV_TRACEBACK=1)\n\n"
+        "first steps:\n"
+        "  dreamer-nav train                 learn to cross furnished rooms, on any laptop\n"
+        "  dreamer-nav eval runs/NAME        success and path lengths in rooms never seen before"
+    )
+
+
+def _parse(parser: Parser, words: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The verb's own options, and the dotted settings."""
+    parser.add_argument("--traceback", action="store_true", help="show where a failure came from")
+    own, settings = split_settings(words, parser.options())
+    return parser.parse_args(own), settings
+
+
+def _wants_help(words: list[str]) -> bool:
+    return "--help" in words or "-h" in words
+
+
+def _settings_epilog(words: list[str]) -> str:
+    return settings_help(option_value(words, "--preset")) if _wants_help(words) else ""
+
+
+# -- train ---------------------------------------------------------------------------------------
+
+
+def _train(words: list[str]) -> None:
+    parser = Parser("train", "Train an agent.", _settings_epilog(words))
+    parser.add_argument(
+        "--preset", metavar="P", help=f"a preset's name or a YAML file [{DEFAULT_PRESET}]"
+    )
+    parser.add_argument(
+        "--run", type=Path, metavar="DIR", help="the run's folder [runs/PRESET-DATE-TIME]"
+    )
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --run DIR")
+    parser.add_argument(
+        "--resume-from",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="go on from this checkpoint of a run instead of its newest",
+    )
+    args, settings = _parse(parser, words)
+    resume = args.resume or args.resume_from is not None
+    if resume and args.preset is not None:
+        raise UsageError("--preset does not go with --resume: a run keeps its own configuration")
+    if resume:
+        config, run_dir = resumed_run(args.run, args.resume_from, settings)
+    else:
+        config, run_dir = new_run(args.preset, args.run, settings)
+    check_environment(config)
+    check_device(config.device)
+    _run_training(config, run_dir, resume, args.resume_from)
+
+
+def _run_training(config: Config, run_dir: Path, resume: bool, checkpoint: Path | None) -> None:
+    from dreamer_nav.train import train
+
+    try:
+        train(config, run_dir, resume=resume, checkpoint=checkpoint)
+    except KeyboardInterrupt:
+        raise _Interrupted(_how_to_go_on(run_dir)) from None
+    print(f"The run is in {run_dir}; evaluate it with: dreamer-nav eval {run_dir}")
+
+
+def _how_to_go_on(run_dir: Path) -> str:
+    from dreamer_nav.checkpoint import latest_checkpoint
+
+    if latest_checkpoint(run_dir / "checkpoints") is None:
+        return f"interrupted before the first checkpoint; {run_dir} can be deleted"
+    return f"interrupted; go on with: dreamer-nav train --run {run_dir} --resume"
+
+
+# -- eval ----------------------------------------------------------------------------------------
+
+
+def _eval(words: list[str]) -> None:
+    parser = Parser(
+        "eval",
+        "Evaluate a run's newest checkpoint, or one checkpoint, beside the baselines.",
+        "--env.KEY VALUE changes an option of the environment (--env.split val); the rest of the\n"
+        "configuration is the run's. `dreamer-nav envs NAME` lists the options.",
+    )
+    parser.add_argument("path", type=Path, metavar="RUN_OR_CHECKPOINT")
+    parser.add_argument(
+        "--episodes", type=_count, metavar="N", help="episodes evaluated [the run's eval.episodes]"
+    )
+    parser.add_argument(
+        "--episodes-file",
+        type=Path,
+        metavar="FILE",
+        help="a PointNav-v1 episode file (json.gz) [the environment's own episodes]",
+    )
+    parser.add_argument("--video", action="store_true", help="write videos with a top-down map")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
+    parser.add_argument(
+        "--baselines",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="random, greedy and shortest path on the same episodes [--baselines]",
+    )
+    parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps [the run's]")
+    args, settings = _parse(parser, words)
+    env = _env_settings(settings)
+    require(args.path, "run or checkpoint")
+    if args.episodes_file is not None:
+        require(args.episodes_file, "episode file")
+    check_output(args.json)
+    config = run_config(args.path)
+    if config is not None:
+        check_environment(
+            replace(config, eval=replace(config.eval, env={**config.eval.env, **env}))
+        )
+    if args.device is not None:
+        check_device(args.device)
+    from dreamer_nav.evaluate import evaluate_run
+
+    evaluate_run(
+        args.path,
+        episodes=args.episodes,
+        env_overrides=env,
+        episodes_file=args.episodes_file,
+        video=args.video,
+        json_path=args.json,
+        baselines=args.baselines,
+        device=args.device,
+    )
+
+
+def _count(text: str) -> int:
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"must be a count of at least 1, got {text!r}")
+    return int(text)
+
+
+def _env_settings(settings: list[str]) -> dict[str, object]:
+    """The environment's options among dotted settings; any other is refused."""
+    for word in settings:
+        name = word.partition("=")[0]
+        if word.startswith("--") and not name.startswith("--env."):
+            raise UsageError(
+                f"eval changes --env.KEY settings only, got {name}: the run has the rest"
+            )
+    if not settings:
+        return {}
+    keep_name = {"env.name": "unchanged"}
+    env = to_dict(override(override(Config(), keep_name), settings))["env"]
+    return {key: value for key, value in env.items() if (key, value) != ("name", "unchanged")}
+
+
+# -- envs, bench, export -------------------------------------------------------------------------
+
+
+def _envs(words: list[str]) -> None:
+    parser = Parser("envs", "Which simulators can be used here, and how to install the others.")
+    parser.add_argument("name", nargs="?", metavar="NAME", help="list this environment's options")
+    args, settings = _parse(parser, words)
+    if settings:
+        raise UsageError(f"envs takes no settings, got {settings[0]}")
+    from dreamer_nav.envs_report import option_report, report
+
+    print(option_report(args.name) if args.name else report())
+
+
+def _bench(words: list[str]) -> None:
+    parser = Parser(
+        "bench",
+        "Measure updates and environment steps per second, alone and together.",
+        _settings_epilog(words),
+    )
+    parser.add_argument(
+        "--preset", metavar="P", help=f"a preset's name or a YAML file [{DEFAULT_PRESET}]"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
+    args, settings = _parse(parser, words)
+    config = load_config(args.preset or DEFAULT_PRESET, settings)
+    check_output(args.json)
+    from dreamer_nav.bench import bench
+
+    bench(config, json_path=args.json)
+
+
+def _export(words: list[str]) -> None:
+    if importlib.util.find_spec("dreamer_nav_export") is not None and not _wants_help(words):
+        from dreamer_nav_export.cli import main as export_main
+
+        status = export_main(words)
+        if status:
+            raise SystemExit(status)
+        return
+    parser = Parser("export", "Write a run's policy as an ONNX file that needs no torch.")
+    parser.add_argument("path", type=Path, metavar="RUN_OR_CHECKPOINT")
+    parser.add_argument("-o", "--output", type=Path, metavar="FILE", required=True)
+    _parse(parser, words)
+    raise UsageError(f"export needs the package dreamer-nav-export: {_EXPORT_INSTALL}")
+
+
+class _Verb(NamedTuple):
+    run: Callable[[list[str]], None]
+    summary: str
+
+
+_VERBS = {
+    "train": _Verb(_train, "train an agent, or go on with a run"),
+    "eval": _Verb(_eval, "evaluate a run beside the baselines, as a table, JSON and videos"),
+    "export": _Verb(_export, "write a policy file that runs on a robot without torch"),
+    "envs": _Verb(_envs, "which simulators are installed, and how to install the others"),
+    "bench": _Verb(_bench, "measure updates and environment steps per second"),
+}
