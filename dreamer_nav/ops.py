@@ -68,8 +68,7 @@ def kl_loss(
 
     def clamped(x: Tensor) -> Tensor:
         if free_average:
-            # maximum() would split the gradient at equality, where the original gives it none.
-            return torch.where(x.mean() > free_nats, x.mean(), x.new_tensor(free_nats))
+            return torch.clamp(x.mean(), min=free_nats)
         return torch.clamp(x, min=free_nats).mean()
 
     return (1 - balance) * clamped(kl) + balance * clamped(kl_prior), kl

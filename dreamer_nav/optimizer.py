@@ -26,7 +26,9 @@ class KerasAdam(nn.Module):
         for i, p in enumerate(self.params):
             self.register_buffer(f"m{i}", torch.zeros_like(p))
             self.register_buffer(f"v{i}", torch.zeros_like(p))
-        self.register_buffer("steps", torch.zeros((), dtype=torch.float32))
+        # On the parameters' device: a captured graph would freeze the value of a host scalar.
+        steps = torch.zeros((), dtype=torch.float32, device=self.params[0].device)
+        self.register_buffer("steps", steps)
 
     def moments(self, letter: str) -> list[Tensor]:
         """First (`m`) or second (`v`) moments, in parameter order."""
