@@ -182,11 +182,7 @@ def load_checkpoint(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]
         tensors = safetensors.torch.load_file(path / "state.safetensors")
     except (CheckpointError, OSError, SafetensorError) as error:
         fallback = next(_intact_before(path), None)
-        hint = (
-            f"; the older checkpoint {fallback} is intact and can be used instead"
-            if fallback
-            else ""
-        )
+        hint = f"; {fallback} is older and intact: use that one instead" if fallback else ""
         raise CheckpointError(f"{error}{hint}", fallback) from error
     return tensors, content["meta"]
 

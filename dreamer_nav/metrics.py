@@ -49,15 +49,15 @@ class MetricsLogger:
         self._resume_step = resume_step
         self._events: EventFileWriter | None = None
 
-    def log(self, step: int, values: Mapping[str, float]) -> None:
+    def log(self, step: int, values: Mapping[str, float | int]) -> None:
         """Write one line of metrics, safe from a killed process; non-finite values become null."""
         line: dict[str, float | None] = {"step": step}
-        line.update((key, _finite(value)) for key, value in values.items())
+        line.update((key, _finite(float(value))) for key, value in values.items())
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
         self._log_events(step, values)
 
-    def _log_events(self, step: int, values: Mapping[str, float]) -> None:
+    def _log_events(self, step: int, values: Mapping[str, float | int]) -> None:
         # Imported here: `--help` must not wait for it.
         from tensorboard.compat.proto.event_pb2 import Event
         from tensorboard.compat.proto.summary_pb2 import Summary
@@ -82,7 +82,7 @@ class MetricsLogger:
             events.add_event(Event(wall_time=time.time(), step=step, session_log=start))
         return events
 
-    def video(self, step: int, name: str, frames: np.ndarray, fps: float) -> Path:
+    def video(self, step: int, name: str, frames: np.ndarray, fps: float | int) -> Path:
         """Write frames, uint8 (T, H, W, 3), to `run_dir`/videos/<name>-<step>.mp4."""
         from dreamer_nav.video import write_mp4
 
@@ -100,7 +100,6 @@ class MetricsLogger:
 
 
 def _finite(value: float) -> float | None:
-    value = float(value)
     return value if math.isfinite(value) else None
 
 
@@ -137,7 +136,7 @@ class Mean:
         self._tensors: dict[tuple[str, ...], tuple[torch.Tensor, int]] = {}
         self._floats: dict[str, tuple[float, int]] = {}
 
-    def add(self, values: Mapping[str, torch.Tensor | float]) -> None:
+    def add(self, values: Mapping[str, torch.Tensor | float | int]) -> None:
         """Add one value of each name; a tensor of several elements counts as their mean."""
         named = {}
         for key, value in values.items():
@@ -213,10 +212,10 @@ class EpisodeStats:
 
     def add(
         self,
-        episode_return: float,
+        episode_return: float | int,
         length_steps: int,
-        success: float | None = None,
-        spl: float | None = None,
+        success: float | int | None = None,
+        spl: float | int | None = None,
     ) -> None:
         """Count a finished episode; success and SPL (both 0..1) where the task has them."""
         entries = {"return": episode_return, "length_steps": length_steps}

@@ -288,9 +288,12 @@ class Replay:
         for file in (*getattr(self, "_files", {}).values(), getattr(self, "_numbers", None)):
             if file is not None:
                 file.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        lock, self._lock = getattr(self, "_lock", None), None
+        if lock is not None:
+            os.close(lock)
+
+    def __del__(self) -> None:
+        self.close()
 
     def _check_sizes(self, slack_steps: int) -> None:
         length = self.config.batch_length

@@ -36,25 +36,26 @@ class RowSpec:
 
     shape: tuple[int, ...]
     dtype: str
-    low: float | None = None
-    high: float | None = None
+    low: float | int | None = None
+    high: float | int | None = None
 
     def __post_init__(self) -> None:
         if any(size < 1 for size in self.shape):
             raise ValueError(f"a row of shape {self.shape} holds nothing; every size must be >= 1")
-        if self.quantised and not self._bounds()[0] < self._bounds()[1]:
+        if self.quantised and not self.bounds()[0] < self.bounds()[1]:
             raise ValueError(f"image bounds must satisfy low < high, not [{self.low}, {self.high}]")
 
-    def _bounds(self) -> tuple[float, float]:
+    def bounds(self) -> tuple[float, float]:
+        """Low and high of a quantised image."""
         assert self.low is not None
         assert self.high is not None
-        return self.low, self.high
+        return float(self.low), float(self.high)
 
     @property
     def quantised(self) -> bool:
         """Whether rows are stored as uint16 steps between the bounds."""
         bounded = self.low is not None and self.high is not None
-        bounded = bounded and all(map(math.isfinite, self._bounds()))
+        bounded = bounded and all(map(math.isfinite, self.bounds()))
         return len(self.shape) == 3 and np.dtype(self.dtype) == np.float32 and bounded
 
     @property
@@ -74,7 +75,7 @@ class RowSpec:
 
     def to_json(self) -> dict[str, Any]:
         """What decides the bytes on disk, for meta.json."""
-        bounds = list(self._bounds()) if self.quantised else None
+        bounds = list(self.bounds()) if self.quantised else None
         return {"shape": list(self.shape), "dtype": np.dtype(self.dtype).str, "bounds": bounds}
 
     @staticmethod
@@ -108,7 +109,7 @@ class RowFile:
         flat: np.ndarray = np.frombuffer(self._map, spec.stored_dtype)
         self.rows = flat.reshape(streams * rows_per_stream, *spec.shape)
         if spec.quantised:
-            low, high = spec._bounds()
+            low, high = spec.bounds()
             self._low, self._high = np.float32(low), np.float32(high)
             self._step = np.float32((high - low) / _QUANTA)
 
@@ -145,7 +146,7 @@ class RowFile:
     def write(self, index: np.ndarray, values: np.ndarray) -> None:
         """Store values (n, *shape) in rows `index` (n,)."""
         if self.spec.quantised:
-            low, high = self.spec._bounds()
+            low, high = self.spec.bounds()
             if np.isnan(values).any():
                 raise ValueError(f"{self.path.stem}: an image with NaN pixels cannot be stored")
             steps = (np.clip(values, low, high) - low) * (_QUANTA / (high - low))

@@ -16,7 +16,7 @@ _LABEL_HEIGHT = 14  # pixels of Pillow's built-in font and its margins
 _CONTEXT_COLOUR = (90, 200, 90)
 
 
-def write_mp4(path: Path, frames: np.ndarray, fps: float) -> None:
+def write_mp4(path: Path, frames: np.ndarray, fps: float | int) -> None:
     """Write frames to an mp4 file that any player and browser opens.
 
     H.264 where PyAV's libraries have it, else MPEG-4. Odd sizes grow by one pixel, which yuv420p

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import os
 import shutil
 import signal
@@ -675,3 +676,21 @@ def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert "Permission denied" in done.stdout
     assert str(folder) in done.stdout
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="counts open files in /proc")
+def test_closed_forgotten_and_failed_replays_leave_no_file_open(tmp_path: Path) -> None:
+    gc.collect()  # what earlier tests dropped
+    before = len(os.listdir("/proc/self/fd"))
+    replay = make(tmp_path)
+    assert len(os.listdir("/proc/self/fd")) > before
+    replay.close()
+    replay.close()
+    assert len(os.listdir("/proc/self/fd")) == before
+    replay = make(tmp_path)
+    del replay
+    os.truncate(tmp_path / "goal.bin", 8)
+    with pytest.raises(ValueError, match=r"goal\.bin"):
+        make(tmp_path)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == before
