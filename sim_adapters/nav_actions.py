@@ -58,7 +58,7 @@ class DiscreteActions:
                 "forward_m must be > 0 and turn_deg in (0, 180], "
                 f"got forward_m={forward_m!r}, turn_deg={turn_deg!r}"
             )
-        turn = math.radians(turn_deg)
+        self.turn_rad = turn = math.radians(turn_deg)
         moves = [Motion(forward_m, 0.0), Motion(0.0, turn), Motion(0.0, -turn)]
         self.stop: Optional[int] = 0 if with_stop else None
         self._motions: List[Optional[Motion]] = [None, *moves] if with_stop else [*moves]

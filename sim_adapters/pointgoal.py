@@ -310,9 +310,11 @@ class PointGoalEnv(gymnasium.Env):
             collided = bool(self.simulator.move(*motion)) or collided
         position = self.simulator.position.tolist()
         distance = self._distance(position)
-        success = self._arrived(position, distance, stopped=motions is None)
+        stopped = motions is None
+        may_succeed = stopped or not self.require_stop
+        success = may_succeed and self.has_arrived(position, distance)
         progress = self.measures.update(position, distance, collided=collided, success=success)
-        terminated = motions is None or (success and not self.require_stop)
+        terminated = stopped or success
         truncated = not terminated and self.measures.steps >= self.max_steps
         self._ended = terminated or truncated
         info = {**self.measures.info(), **self._names(self.episode)}
@@ -332,10 +334,12 @@ class PointGoalEnv(gymnasium.Env):
             reward += self.success_reward
         return reward
 
-    def _arrived(self, position: Sequence[float], distance_m: float, *, stopped: bool) -> bool:
+    def has_arrived(self, position: Sequence[float], distance_m: float) -> bool:
+        """Whether `position`, at geodesic `distance_m` from the goal, is near enough to it."""
         if self.require_stop:
-            return stopped and distance_m < self.success_distance_m
-        assert self.episode is not None
+            return distance_m < self.success_distance_m
+        if self.episode is None:
+            raise RuntimeError("there is no goal before reset()")
         goal = self.episode.goal_position
         planar = math.hypot(goal[0] - position[0], goal[1] - position[1])
         return planar < self.success_distance_m

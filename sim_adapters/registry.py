@@ -159,16 +159,17 @@ def _not_installed(name: str, module: str, entry: Entry) -> SimulatorNotInstalle
 
 def _options(target: Any) -> Dict[str, Any]:
     """Collect keyword arguments; a class that takes **kwargs hands them to its base classes."""
-    callables = (
-        [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)]
-        if (inspect.isclass(target))
-        else [target]
-    )
+    functions = [target]
+    if inspect.isclass(target):
+        functions = [vars(c)["__init__"] for c in target.__mro__ if "__init__" in vars(c)]
     found: Dict[str, Any] = {}
-    for function in callables:
+    for function in functions:
         parameters = list(inspect.signature(function).parameters.values())
         for p in parameters:
-            if p.name != "self" and p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD):
+            # What a base class cannot do without, the derived class gives it.
+            given = function is not functions[0] and p.default is p.empty
+            named = p.kind in (p.KEYWORD_ONLY, p.POSITIONAL_OR_KEYWORD) and p.name != "self"
+            if named and not given:
                 found.setdefault(p.name, p.default)
         if not any(p.kind is p.VAR_KEYWORD for p in parameters):
             break
