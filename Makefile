@@ -1,0 +1,109 @@
+# make train   install, train the default PointGoal agent, evaluate it on unseen rooms, leave videos
+# make test    install, lint, type-check and run every test
+# make help    the rest
+
+VENV    ?= .venv
+RUN     ?= runs/first
+PRESET  ?= pointgoal_room
+ARGS    ?=
+TORCH   ?= cpu
+WORKERS ?= 2
+
+# The first of these that is a Python we support; `make PYTHON=/path/to/python` overrides.
+PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
+	"$$p" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+	&& { echo "$$p"; break; }; done)
+
+# PyTorch's own index has the small CPU build for Linux; PyPI's build for Linux brings gigabytes of CUDA libraries.
+TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
+TORCH_VERSION := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
+ACCELERATED := import sys, torch; sys.exit(not (torch.version.cuda or torch.version.hip))
+
+BIN   := $(VENV)/bin
+READY := $(VENV)/.ready-$(TORCH)
+PIP    = $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: train test test-fast lint lint-ruff lint-format lint-types format venv clean help
+
+help:
+	@echo 'make train       train PRESET=$(PRESET) into RUN=$(RUN) (resumes it if it exists), then evaluate it'
+	@echo 'make test        lint, types and every test'
+	@echo 'make test-fast   the tests not marked slow'
+	@echo 'make lint        ruff, ruff format --check, mypy'
+	@echo 'make format      let ruff rewrite the files'
+	@echo 'make venv        only create or update the environment in VENV=$(VENV)'
+	@echo 'make clean       remove caches and build outputs (never runs, nor the environment)'
+	@echo 'Variables: PYTHON (3.10 to 3.12), VENV, RUN, PRESET, ARGS (more options of `dreamer-nav train`),'
+	@echo '           TORCH=cpu|cuda, TORCH_INDEX_URL, WORKERS (test processes)'
+
+train: venv
+	@if [ -f "$(RUN)/config.yaml" ]; then \
+		echo "$(RUN) exists: resuming it (make train RUN=runs/other starts another)"; \
+		$(BIN)/dreamer-nav train --run "$(RUN)" --resume $(ARGS); \
+	else \
+		$(BIN)/dreamer-nav train --preset "$(PRESET)" --run "$(RUN)" $(ARGS); \
+	fi
+	$(BIN)/dreamer-nav eval "$(RUN)" --video
+
+test: lint
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(ARGS)
+
+test-fast: venv
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not slow" $(ARGS)
+
+lint: lint-ruff lint-format lint-types
+
+lint-ruff: venv
+	$(BIN)/ruff check .
+
+lint-format: venv
+	$(BIN)/ruff format --check .
+
+lint-types: venv
+	$(BIN)/mypy
+
+format: venv
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+venv: $(READY)
+
+# The environment. Run again only when the requirements change. A torch with CUDA or ROCm that is already there, in
+# this environment or in PYTHON itself, is kept whatever its version.
+$(READY): pyproject.toml constraints.txt
+	@case "$(TORCH)" in cpu|cuda) ;; *) echo "TORCH=$(TORCH): allowed are cpu and cuda" >&2; exit 1;; esac
+	@if [ ! -x $(BIN)/python ]; then \
+		[ -n "$(PYTHON)" ] || { echo "No Python 3.10, 3.11 or 3.12 found: install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
+		"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { echo "PYTHON=$(PYTHON) is not Python 3.10, 3.11 or 3.12: name one that is" >&2; exit 1; }; \
+		"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks ensurepip (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
+		if "$(PYTHON)" -c '$(ACCELERATED)' 2>/dev/null; then site=--system-site-packages; else site=; fi; \
+		echo "$(PYTHON) -m venv $$site $(VENV)"; \
+		"$(PYTHON)" -m venv $$site $(VENV); \
+	fi
+	@if $(BIN)/python -c '$(ACCELERATED)' 2>/dev/null; then \
+		echo "Keeping the torch that is installed: $$($(BIN)/python -c 'import torch; print(torch.__version__)')"; \
+		grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt; \
+	else \
+		$(MAKE) --no-print-directory torch-$(TORCH) && cp constraints.txt $(VENV)/constraints.txt; \
+	fi
+	$(PIP) install --quiet -c $(VENV)/constraints.txt -e '.[bullet,dev]'
+	@touch $@
+
+.PHONY: torch-cpu torch-cuda
+
+# Without --no-deps, torch's dependencies would be looked up at PyTorch's index too.
+torch-cpu:
+	@if [ "$$(uname -s)" != Linux ]; then \
+		$(PIP) install --quiet --no-deps torch==$(TORCH_VERSION); \
+	elif ! $(PIP) install --quiet --no-deps --retries 2 --timeout 15 --extra-index-url $(TORCH_INDEX_URL) "torch==$(TORCH_VERSION)+cpu"; then \
+		echo "No CPU build of torch $(TORCH_VERSION) at $(TORCH_INDEX_URL): taking the default build, a large download" >&2; \
+		$(PIP) install --quiet --no-deps torch==$(TORCH_VERSION); \
+	fi
+
+torch-cuda:
+	@$(PIP) uninstall --quiet --yes torch 2>/dev/null; $(PIP) install --quiet torch==$(TORCH_VERSION)
+	@$(BIN)/python -c '$(ACCELERATED)' || { echo "The torch that pip installed has no CUDA: install the build for your driver (https://pytorch.org/get-started) into $(VENV), then repeat" >&2; exit 1; }
+
+clean:
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './.git/*' -prune -exec rm -rf {} +
