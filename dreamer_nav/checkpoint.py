@@ -222,14 +222,14 @@ def _unseal(path: Path) -> dict[str, Any]:
 
 def _intact_before(path: Path) -> Iterator[Path]:
     """Checkpoints beside `path` of earlier steps that verify, newest first."""
-    match = _NAME.fullmatch(path.name)
-    for other in reversed(list_checkpoints(path.parent)):
-        if match and other.name < path.name:
-            try:
-                _verify(other)
-            except (CheckpointError, OSError):
-                continue
-            yield other
+    found = list_checkpoints(path.parent)
+    older = found[: found.index(path)] if path in found else []
+    for other in reversed(older):
+        try:
+            _verify(other)
+        except (CheckpointError, OSError):
+            continue
+        yield other
 
 
 def rng_state(generator: np.random.Generator) -> dict[str, Any]:

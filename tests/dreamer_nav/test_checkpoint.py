@@ -180,7 +180,16 @@ def test_the_newest_intact_older_checkpoint_is_offered(tmp_path: Path) -> None:
     assert f"{paths[1]} is older and intact" in str(caught.value)
     assert "\n" not in str(caught.value)
     load_checkpoint(caught.value.fallback)
+    (paths[1] / "state.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(paths[1])  # not a later one, intact or not
+    assert caught.value.fallback == paths[0]
+    (paths[3] / "state.safetensors").write_bytes((paths[0] / "state.safetensors").read_bytes())
     (paths[0] / "meta.json").unlink()
+    with pytest.raises(CheckpointError) as caught:
+        load_checkpoint(paths[1])
+    assert caught.value.fallback is None
+    (paths[3] / "state.safetensors").write_bytes(b"")
     (paths[1] / "meta.json").unlink()
     with pytest.raises(CheckpointError) as caught:
         load_checkpoint(paths[3])
@@ -190,21 +199,23 @@ def test_the_newest_intact_older_checkpoint_is_offered(tmp_path: Path) -> None:
 # --------------------------------------------------------------------- kills
 
 
-STEPS = ["rename", "fsync", "rmtree", "mkdir"]
-
-
 class Killed(BaseException):
     """Stands for a kill: nothing catches it to tidy up."""
 
 
 def interrupt_after(monkeypatch: pytest.MonkeyPatch, calls: int) -> None:
-    """Stop at the given call into the file system; nothing after it happens."""
-    left = [calls]
+    """Stop at the given call into the file system; nothing after it happens.
+
+    A removal stops half-way.
+    """
+    left, rmtree = [calls], shutil.rmtree
     for module, name in ((os, "rename"), (os, "fsync"), (shutil, "rmtree"), (os, "mkdir")):
         original = getattr(module, name)
 
         def stop(*args: Any, _original: Any = original, **kwargs: Any) -> Any:
             if left[0] == 0:
+                if _original is rmtree:
+                    next(Path(args[0]).iterdir()).unlink()
                 raise Killed
             left[0] -= 1
             return _original(*args, **kwargs)
