@@ -84,9 +84,12 @@ $(READY): pyproject.toml constraints.txt
 		echo "Keeping the torch that is installed: $$($(BIN)/python -c 'import torch; print(torch.__version__)')"; \
 		grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt; \
 	else \
+		echo "Installing torch $(TORCH_VERSION) ($(TORCH))"; \
 		$(MAKE) --no-print-directory torch-$(TORCH) && cp constraints.txt $(VENV)/constraints.txt; \
 	fi
-	$(PIP) install --quiet -c $(VENV)/constraints.txt -e '.[bullet,dev]'
+	@echo 'Installing the rest'
+	@$(PIP) install --quiet -c $(VENV)/constraints.txt hatchling
+	@$(PIP) install --quiet -c $(VENV)/constraints.txt --no-build-isolation -e '.[bullet,dev]'
 	@touch $@
 
 .PHONY: torch-cpu torch-cuda
