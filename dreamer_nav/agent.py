@@ -6,6 +6,7 @@ functions of batch, noise and parameters, and metrics stay tensors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Literal, NamedTuple
@@ -42,8 +43,13 @@ def choose_device(name: str) -> torch.device:
     """Torch device for a setting: `auto` is cuda if there is one, else cpu; ValueError if it is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
+        raise ValueError(f"Unknown device {name!r}; allowed: auto, cpu, cuda, cuda:N, mps.")
     device = torch.device(name)
-    there = {"cuda": torch.cuda.is_available, "mps": torch.backends.mps.is_available}
+    there = {
+        "cuda": lambda: (device.index or 0) < torch.cuda.device_count(),
+        "mps": torch.backends.mps.is_available,
+    }
     if not there.get(device.type, lambda: True)():
         raise ValueError(f"device {name!r} is not available on this machine; use cpu or auto.")
     return device
@@ -72,7 +78,12 @@ class Agent(nn.Module):
         compile: bool = False,
     ) -> None:
         super().__init__()
-        self.config, self.obs, self.action, self.device = config, tuple(obs), action, torch.device(device)
+        self.config, self.obs, self.action, self.device = (
+            config,
+            tuple(obs),
+            action,
+            torch.device(device),
+        )
         with torch.random.fork_rng(devices=[]):
             # Weights are drawn on the CPU, so that a seed gives the same ones on every device.
             torch.manual_seed(seed)
@@ -119,7 +130,9 @@ class Agent(nn.Module):
         action_noise = self._uniform(batch, *(() if self.action.discrete else (self.action.size,)))
         with self._autocast():
             embed = self.model.encoder(self.model.preprocess(obs))
-            latent = self.model.rssm.obs_step(state.latent, state.action, embed, obs["is_first"], noise)
+            latent = self.model.rssm.obs_step(
+                state.latent, state.action, embed, obs["is_first"], noise
+            )
             policy = self.behavior.actor(latent.feat)
         action = policy.mode() if mode == "mode" else policy.sample(action_noise)
         if mode == "sample" and self.config.expl_noise:
@@ -130,7 +143,11 @@ class Agent(nn.Module):
         """Extra action noise while training: random choices, or clipped normal noise."""
         amount = self.config.expl_noise
         if self.action.discrete:
-            index = (self._uniform(len(action)) * self.action.size).long().clamp(max=self.action.size - 1)
+            index = (
+                (self._uniform(len(action)) * self.action.size)
+                .long()
+                .clamp(max=self.action.size - 1)
+            )
             random = torch.nn.functional.one_hot(index, self.action.size).to(action.dtype)
             return torch.where(self._uniform(len(action), 1) < amount, random, action)
         noise = torch.randn(action.shape, generator=self.generator, device=self.device)
@@ -150,7 +167,9 @@ class Agent(nn.Module):
         rollout = ImaginationNoise(self._uniform(horizon, starts, stoch), self._uniform(*action))
         return UpdateNoise(self._uniform(length, batch, stoch), rollout)
 
-    def train_step(self, batch: Mapping[str, Tensor], noise: UpdateNoise | None = None) -> dict[str, Tensor]:
+    def train_step(
+        self, batch: Mapping[str, Tensor], noise: UpdateNoise | None = None
+    ) -> dict[str, Tensor]:
         """One update of world model, actor and critic; returns metrics as tensors.
 
         `batch`: observations (B, T, ...), action (B, T, A), reward, is_first, is_terminal (B, T), on the agent's
@@ -178,7 +197,9 @@ class Agent(nn.Module):
         self.updates += 1
         return metrics
 
-    def _model_loss(self, batch: Mapping[str, Tensor], noise: Tensor) -> tuple[Tensor, State, dict[str, Tensor]]:
+    def _model_loss(
+        self, batch: Mapping[str, Tensor], noise: Tensor
+    ) -> tuple[Tensor, State, dict[str, Tensor]]:
         with self._autocast():
             return self.model.loss(batch, noise)
 
