@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Optional, Tuple
+from typing import Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
@@ -28,11 +28,21 @@ class Camera:
         size: (height, width) in pixels.
         hfov_deg: horizontal field of view.
         client: PyBullet's physics client.
+        sensors: any of "depth" and "rgb".
     """
 
-    def __init__(self, size: Tuple[int, int], hfov_deg: float, client: int) -> None:
+    def __init__(
+        self,
+        size: Tuple[int, int],
+        hfov_deg: float,
+        client: int,
+        sensors: Sequence[str] = ("depth", "rgb"),
+    ) -> None:
         import pybullet
 
+        if not 0 < hfov_deg < 180:
+            raise ValueError("hfov_deg must be between 0 and 180, got {!r}".format(hfov_deg))
+        self.sensors = tuple(sensors)
         self.size = size
         self.hfov_deg = hfov_deg
         self._client = client
@@ -42,14 +52,14 @@ class Camera:
 
     def shoot(
         self, position: np.ndarray, heading: float, light: Optional[Light] = None
-    ) -> Dict[str, Any]:
+    ) -> Dict[str, np.ndarray]:
         """Take a picture from a pose.
 
         Arguments:
             position: of the agent on the floor (3,), metres.
             heading: radians, counter-clockwise from +x.
 
-        Returns "rgb", uint8 (H, W, 3), and "depth", float32 (H, W, 1) metres within
+        Returns those asked for of "rgb", uint8 (H, W, 3), and "depth", float32 (H, W, 1) metres within
         `DEPTH_RANGE_M`; what is farther, or nothing at all, reads as the far end.
         """
         import pybullet
@@ -73,8 +83,12 @@ class Camera:
             renderer=pybullet.ER_TINY_RENDERER,
             physicsClientId=self._client,
         )
+        shot = {}
         # Without PyBullet's numpy support these are tuples; asarray serves both.
-        depth = linear_depth(np.asarray(buffer, dtype=np.float32).reshape(height, width, 1))
-        depth = np.clip(depth, *DEPTH_RANGE_M).astype(np.float32)
-        rgb = np.asarray(rgba, dtype=np.uint8).reshape(height, width, 4)[:, :, :3]
-        return {"rgb": np.ascontiguousarray(rgb), "depth": depth}
+        if "depth" in self.sensors:
+            depth = linear_depth(np.asarray(buffer, dtype=np.float32).reshape(height, width, 1))
+            shot["depth"] = np.clip(depth, *DEPTH_RANGE_M).astype(np.float32)
+        if "rgb" in self.sensors:
+            rgb = np.asarray(rgba, dtype=np.uint8).reshape(height, width, 4)[:, :, :3]
+            shot["rgb"] = np.ascontiguousarray(rgb)
+        return shot

@@ -54,8 +54,8 @@ class BulletSimulator:
         self.library = SceneLibrary(scenes_dir)
         self.observation_space = _observation_space(sensors, self.size)
         self._client: Optional[int] = pybullet.connect(pybullet.DIRECT)
-        self._camera = Camera(self.size, hfov_deg, self._client)
-        self._stage = Stage(self._client)
+        self._camera = Camera(self.size, hfov_deg, self._client, sensors)
+        self._stage = Stage(self._client, coloured="rgb" in sensors)
         self._rng = np.random.default_rng(0)
         self._scene: Optional[Scene] = None
         self._floor: Optional[Floor] = None
@@ -131,7 +131,7 @@ class BulletSimulator:
         shot = self._camera.shoot(self._position, self._heading, light)
         if self.depth_noise is not None and "depth" in self.sensors:
             shot["depth"] = self.depth_noise.apply(shot["depth"], self._rng, DEPTH_RANGE_M)
-        return {sensor: shot[sensor] for sensor in self.sensors}
+        return shot
 
     def set_goal(self, position: Sequence[float]) -> None:
         """Set the goal (x, y, z) of the distances that follow."""

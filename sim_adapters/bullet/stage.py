@@ -10,12 +10,17 @@ from typing import DefaultDict, Dict, List, Optional, Tuple
 import numpy as np
 
 from sim_adapters.bullet.furniture import Box
-from sim_adapters.bullet.layout import CEILING_M
 from sim_adapters.bullet.scene import Scene
 from sim_adapters.bullet.textures import TILE_M, pictures, write_png
 
 STRETCHED = ("art0", "art1", "art2", "window")
 """Materials whose picture is shown once on the whole face instead of tiling."""
+BACKGROUND = ("partition", "wall0", "wall1", "floor", "ceiling")
+
+
+def _near_first(material: str) -> Tuple[int, str]:
+    """Sort key that puts what hides other things first: hidden pixels are then not shaded."""
+    return (BACKGROUND.index(material) + 1 if material in BACKGROUND else 0), material
 
 
 def _unit_cube() -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -40,6 +45,29 @@ def _unit_cube() -> Tuple[np.ndarray, np.ndarray, np.ndarray]:
 _CORNERS, _NORMALS, _AXES = _unit_cube()
 
 
+class _Rows:
+    """Lists that are filled again and again with the rows of arrays.
+
+    PyBullet never lets go of the lists of numbers that it is given (no release of what
+    PySequence_Fast returns): with new lists every scene would cost 0.6 MB for good.
+    """
+
+    def __init__(self) -> None:
+        self._rows: List[List[float]] = []
+
+    def fill(self, array: np.ndarray) -> List[List[float]]:
+        """The rows of `array` (n, k); clear the list after use."""
+        while len(self._rows) < len(array):
+            self._rows.append([])
+        rows = self._rows[: len(array)]
+        for row, values in zip(rows, array.tolist()):
+            row[:] = values
+        return rows
+
+
+_VERTEX_ROWS, _NORMAL_ROWS, _UV_ROWS = _Rows(), _Rows(), _Rows()
+
+
 def box_mesh(
     boxes: List[Box], stretched: bool = False
 ) -> Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -54,8 +82,6 @@ def box_mesh(
     source = np.broadcast_to(_CORNERS[None], vertices.shape) if stretched else vertices / TILE_M
     axes = np.broadcast_to(_AXES[None, :, None, :], (*vertices.shape[:3], 2))
     uvs = np.take_along_axis(source, axes, axis=3)
-    # Pictures have their first row at the top.
-    uvs = np.stack([uvs[..., 0], 1.0 - uvs[..., 1] if stretched else uvs[..., 1]], axis=-1)
     if not stretched:
         uvs = uvs - np.floor(uvs.min())  # the renderer wraps positive coordinates only
     normals = np.broadcast_to(_NORMALS[None, :, None, :], vertices.shape)
@@ -69,38 +95,41 @@ class Stage:
 
     Arguments:
         client: PyBullet's physics client; it must be empty.
+        coloured: False where only depth is looked at: one grey body, a fifth faster to render.
     """
 
-    def __init__(self, client: int) -> None:
+    def __init__(self, client: int, coloured: bool = True) -> None:
         self._client = client
-        self._bodies: List[int] = []
+        self._coloured = coloured
         self._textures: Dict[str, int] = {}
         self._shown: Optional[str] = None
-        self._count = 0
 
     def show(self, scene: Scene) -> None:
         """Replace what is shown by `scene`; returns at once if it is shown already."""
         if scene.scene_id == self._shown:
             return
         self.clear()
-        if scene.layout is not None:
+        if scene.layout is None:
+            self._add_mesh(scene)
+        elif self._coloured:
             by_material: DefaultDict[str, List[Box]] = defaultdict(list)
             for box in scene.layout.boxes:
                 by_material[box.material].append(box)
-            for material in sorted(by_material):
+            for material in sorted(by_material, key=_near_first):
                 paint = scene.layout.paints[material]
                 self._add_boxes(by_material[material], material, paint.picture, paint.tint)
         else:
-            self._add_mesh(scene)
+            boxes = sorted(scene.layout.boxes, key=lambda box: _near_first(box.material))
+            self._add_boxes(boxes, "", "", (1.0, 1.0, 1.0))
         self._shown = scene.scene_id
 
     def clear(self) -> None:
         """Show nothing."""
         import pybullet
 
-        # PyBullet keeps visual shapes of removed bodies for ever; only a reset frees them.
+        # Visual shapes of removed bodies stay; only a reset frees them.
         pybullet.resetSimulation(physicsClientId=self._client)
-        self._bodies, self._textures, self._shown = [], {}, None
+        self._textures, self._shown = {}, None
 
     def _texture(self, name: str) -> int:
         import pybullet
@@ -116,22 +145,30 @@ class Stage:
         import pybullet
 
         vertices, normals, uvs, indices = box_mesh(boxes, material in STRETCHED)
+        mesh = [
+            _VERTEX_ROWS.fill(vertices),
+            _NORMAL_ROWS.fill(normals),
+            _UV_ROWS.fill(uvs),
+            indices.tolist(),
+        ]
         shape = pybullet.createVisualShape(
             pybullet.GEOM_MESH,
-            vertices=vertices.tolist(),
-            indices=indices.tolist(),
-            normals=normals.tolist(),
-            uvs=uvs.tolist(),
+            vertices=mesh[0],
+            normals=mesh[1],
+            uvs=mesh[2],
+            indices=mesh[3],
             rgbaColor=(*tint, 1.0),
             physicsClientId=self._client,
         )
+        for part in mesh:
+            part.clear()
         body = pybullet.createMultiBody(
             baseMass=0.0, baseVisualShapeIndex=shape, physicsClientId=self._client
         )
-        pybullet.changeVisualShape(
-            body, -1, textureUniqueId=self._texture(picture), physicsClientId=self._client
-        )
-        self._bodies.append(body)
+        if picture:
+            pybullet.changeVisualShape(
+                body, -1, textureUniqueId=self._texture(picture), physicsClientId=self._client
+            )
 
     def _add_mesh(self, scene: Scene) -> None:
         import pybullet
@@ -139,10 +176,9 @@ class Stage:
         shape = pybullet.createVisualShape(
             pybullet.GEOM_MESH, fileName=str(scene.mesh), physicsClientId=self._client
         )
-        body = pybullet.createMultiBody(
+        pybullet.createMultiBody(
             baseMass=0.0, baseVisualShapeIndex=shape, physicsClientId=self._client
         )
-        self._bodies.append(body)
 
 
 _FILES: Dict[str, Path] = {}
