@@ -8,15 +8,15 @@ from typing import NamedTuple
 from dreamer_nav.config import Config
 from dreamer_nav.settings import ConfigError, flatten_fields
 
-__all__ = ["check_limits"]
+__all__ = ["check_limits", "limited_settings"]
 
 
 class _Range(NamedTuple):
-    low: float | None = None
-    high: float | None = None
-    above: float | None = None  # exclusive lower bound
+    low: int | float | None = None
+    high: int | float | None = None
+    above: int | float | None = None  # exclusive lower bound
 
-    def holds(self, value: float) -> bool:
+    def holds(self, value: int | float) -> bool:
         return (
             (self.low is None or value >= self.low)
             and (self.high is None or value <= self.high)
@@ -139,3 +139,8 @@ def _check_together(config: Config) -> None:
             f"'replay.capacity_steps' ({replay.capacity_steps}) over {train.num_envs} environments "
             f"must hold at least 'replay.batch_length' ({replay.batch_length}) steps of each"
         )
+
+
+def limited_settings() -> set[str]:
+    """Names of the settings whose range is checked."""
+    return set(_RANGES)

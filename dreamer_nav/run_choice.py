@@ -100,22 +100,28 @@ def require(path: Path, what: str) -> None:
 
 
 def check_environment(config: Config) -> None:
-    """Build the training and the evaluation environment once.
+    """Build the training and the evaluation environment once, where training will build them.
 
     A wrong option of the evaluation would else be found when the training is over.
+
+    Raises:
+        UsageError: an option that does not fit.
+        EnvStartError, UnknownEnvironment, UnknownOption, SimulatorNotInstalled: see sim_adapters.
     """
     from sim_adapters import registry
+    from sim_adapters.vector import EnvSpec, VectorEnv
 
-    name = config.env["name"]
-    if ":" in name or config.train.env_python:
-        return  # not ours to import: its own process reports
-    registry.describe(name)
-    if config.train.env_processes:
-        return  # a simulator that wants a process of its own
-    for what, env in (("env", config.env), ("eval.env", {**config.env, **config.eval.env})):
+    name, in_processes = config.env["name"], config.train.env_processes
+    if ":" not in name:
+        registry.describe(name)  # the nearest known name is found here, not in a worker
+    to_build = [("eval.env", {**config.env, **config.eval.env})] if config.eval.env else []
+    if not in_processes:  # a worker's failure comes as one line by itself
+        to_build.insert(0, ("env", config.env))
+    for what, env in to_build:
         options = {k: v for k, v in env.items() if k != "name"}
+        spec = EnvSpec(name, options, python=config.train.env_python or None)
         try:
-            registry.make(name, **options).close()
+            VectorEnv([spec], processes=in_processes).close()
         except ValueError as error:
             raise UsageError(f"{what}: {error}") from error
 
