@@ -1,4 +1,4 @@
-"""The parent's end of one worker: start it, talk to it, notice that it died, leave nothing behind."""
+"""The parent's end of one worker: start it, talk to it, notice its death, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class EnvSpec:
     Attributes:
         name: an adapter of the registry ("bullet"), or any callable as "module:callable".
         kwargs: its keyword arguments, plain values or numpy arrays.
-        python: the interpreter that runs it: a path, a command, or a conda environment's name. None: this one.
+        python: the interpreter that runs it: a path, a command, or a conda environment's name.
+            None: this one.
         path: folders added to that interpreter's module search path.
     """
 
@@ -42,7 +43,7 @@ class EnvSpec:
 
 
 class EnvStartError(RuntimeError):
-    """An environment could not be built. The message is one line; `details` has the traceback and the log."""
+    """An environment could not be built: one line; `details` has the traceback or the log."""
 
     def __init__(self, message: str, details: str = "") -> None:
         super().__init__(message)
@@ -50,10 +51,10 @@ class EnvStartError(RuntimeError):
 
 
 class WorkerError(RuntimeError):
-    """A worker died, hung or its environment raised. `details` has the traceback or the end of its log."""
+    """A worker died, hung or its environment raised; `details`: traceback or last words."""
 
     def __init__(self, reason: str, details: str = "") -> None:
-        super().__init__(reason)
+        super().__init__(f"{reason}\n{details}".rstrip())
         self.reason = reason
         self.details = details
 
@@ -68,7 +69,8 @@ class RemoteError(WorkerError):
 
 
 def find_interpreter(python: Optional[str]) -> str:
-    """The absolute path of an interpreter given as a path, a command, or a conda environment's name.
+    """The absolute path of an interpreter given as a path, a command, or a conda environment's
+    name.
 
     Raises:
         EnvStartError: there is none; the message says where it was looked for.
@@ -100,9 +102,10 @@ def find_interpreter(python: Optional[str]) -> str:
 
 def _conda_prefixes() -> List[str]:
     prefixes: List[str] = []
-    with contextlib.suppress(OSError), open(
-        os.path.expanduser("~/.conda/environments.txt"), encoding="utf-8"
-    ) as listed:
+    with (
+        contextlib.suppress(OSError),
+        open(os.path.expanduser("~/.conda/environments.txt"), encoding="utf-8") as listed,
+    ):
         prefixes += [line.strip() for line in listed if line.strip()]
     conda = os.environ.get("CONDA_EXE")
     if conda:
@@ -136,6 +139,9 @@ class RemoteEnv:
         self._log: Any = None
         self._last_words = ""
         self._sent_at_s = 0.0
+        self._is_sending = False
+        self._awaits_reply = False
+        self._start_error: Optional[WorkerError] = None
 
     @property
     def pid(self) -> Optional[int]:
@@ -176,9 +182,11 @@ class RemoteEnv:
             "sys_path": [*self.spec.path, *sys.path] if self._is_this_python else None,
             "extra_path": list(self.spec.path),
         }
-        # A worker that died at once is reported by `wait_ready`, with its last words.
-        with contextlib.suppress(WorkerError):
+        self._start_error = None
+        try:
             self.send(config)
+        except WorkerError as err:  # died at once: `wait_ready` reports it
+            self._start_error = err
 
     def wait_ready(self, timeout_s: float) -> Dict[str, Any]:
         """What `worker.describe_env` says of the environment.
@@ -187,15 +195,19 @@ class RemoteEnv:
             EnvStartError: it was not built; the message is one line that says what to do.
         """
         try:
+            if self._start_error is not None:
+                raise self._start_error
             return self.receive(timeout_s)
         except RemoteError as err:
             self.kill()
             raise EnvStartError(self._explain(err), err.details) from err
         except WorkerError as err:
-            where = f"{self.spec.name!r} under {self._python}"
+            where = f"{self.spec.name!r} under {self._python}: the worker"
             last = err.details.strip().splitlines()
             ending = f"; its last words: {last[-1]}" if last else ""
-            raise EnvStartError(f"{where}: {err.reason} while it was built{ending}", err.details) from err
+            raise EnvStartError(
+                f"{where} {err.reason} while it was built{ending}", err.details
+            ) from err
 
     def _explain(self, err: RemoteError) -> str:
         where = f"{self.spec.name!r} under {self._python} (Python {err.python})"
@@ -208,30 +220,49 @@ class RemoteEnv:
         return f"{where}: " + " ".join(err.reason.split())
 
     def send(self, request: Mapping[str, Any], timeout_s: float = 10.0) -> None:
-        """Sends one request. Raises WorkerError; TypeError when the request holds more than plain values."""
-        assert self._channel is not None
+        """Sends one request.
+
+        Raises:
+            WorkerError: the worker is gone or does not read.
+            TypeError: the request holds more than plain values and arrays.
+        """
+        if self._channel is None:
+            raise WorkerError("is not running", self._last_words)
+        if self._is_sending:  # Ctrl-C came in the middle of a frame
+            self.kill()
+            raise WorkerError("was interrupted while it was sent a request")
+        if self._awaits_reply:  # Ctrl-C came before the answer: it belongs to an abandoned request
+            with contextlib.suppress(RemoteError):
+                self.receive(timeout_s)
+        buffers = wire.pack(request)
         self._sent_at_s = time.monotonic()
+        self._is_sending = True
         try:
-            self._channel.send(request, timeout_s)
+            self._channel.send_buffers(buffers, timeout_s)
         except TimeoutError:
             raise self._hung(timeout_s) from None
         except OSError:
             raise self._gone() from None
+        self._awaits_reply, self._is_sending = True, False
 
     def receive(self, timeout_s: float) -> Dict[str, Any]:
         """The answer to the last request. May be called again when a signal interrupted it.
 
         Args:
-            timeout_s: seconds since the request was sent; an answer that already lies there is always taken.
+            timeout_s: seconds since the request was sent; an answer that already lies there is
+                always taken.
 
         Raises:
-            RemoteError: the environment raised. WorkerError: the process died or hung, and has been killed.
+            RemoteError: the environment raised. WorkerError: the process died or hung, and has been
+                killed.
         """
-        assert self._channel is not None
+        if self._channel is None:
+            raise WorkerError("is not running", self._last_words)
         while True:
             left_s = self._sent_at_s + timeout_s - time.monotonic()
             try:
-                # In slices, because a worker that prints without end must not fill the disk meanwhile.
+                # In slices, because a worker that prints without end must not fill the disk
+                # meanwhile.
                 reply = self._channel.receive(min(max(left_s, 0.05), 1.0))
                 break
             except TimeoutError:
@@ -243,6 +274,7 @@ class RemoteEnv:
             except wire.ProtocolError as err:
                 self.kill()
                 raise WorkerError(f"sent an unreadable message ({err})", self._last_words) from err
+        self._awaits_reply = False
         self._bound_log()
         if "error" in reply:
             raise RemoteError(reply["error"])
@@ -262,7 +294,7 @@ class RemoteEnv:
         return WorkerError(how, self._last_words)
 
     def _exit_code(self) -> Optional[int]:
-        """How the process ended, without reaping it, so that its group can still be killed safely."""
+        """How the process ended, without reaping it: its group can still be killed safely."""
         assert self._process is not None
         if not hasattr(os, "waitid"):  # macOS before Python 3.13
             return None
@@ -276,11 +308,15 @@ class RemoteEnv:
             time.sleep(0.005)
         return None
 
+    def ask_to_close(self) -> None:
+        """Tells the simulator to close itself; `close` waits for it."""
+        with contextlib.suppress(WorkerError):
+            self.send({"op": "close"}, EXIT_GRACE_S)
+
     def close(self, timeout_s: float) -> None:
-        """Lets the simulator close itself, then ends the process and whatever it started."""
-        if self._process is not None and self._channel is not None:
+        """Ends the process and whatever it started; a closing simulator gets `timeout_s` first."""
+        if self._awaits_reply:
             with contextlib.suppress(WorkerError):
-                self.send({"op": "close"}, timeout_s)
                 self.receive(timeout_s)
                 self._exit_code()
         self.kill()
@@ -296,6 +332,7 @@ class RemoteEnv:
         if self._channel is not None:
             self._channel.close()
             self._channel = None
+        self._is_sending = self._awaits_reply = False
         if self._log is not None:
             self._last_words = self._tail()
             self._log.close()

@@ -1,7 +1,8 @@
-"""Several environments stepped together, each in a process of its own, which may run another Python.
+"""Several environments stepped together, each in a process of its own, which may run another
+Python.
 
-A worker that crashes, is killed, hangs or exits costs one episode: it is restarted, and the step that lost it is
-answered with the environment's last observation, reward 0 and `truncated`.
+A worker that crashes, is killed, hangs or exits costs one episode: it is restarted, and the step
+that lost it is answered with the environment's last observation, reward 0 and `truncated`.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from gymnasium.error import ResetNeeded
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space, create_empty_array, iterate
 
-from sim_adapters import wire, worker
+from sim_adapters import wire
+from sim_adapters.local import LocalEnv
 from sim_adapters.remote import EnvSpec, EnvStartError, RemoteEnv, RemoteError, WorkerError
 
 __all__ = ["EnvSpec", "EnvStartError", "RemoteError", "VectorEnv", "WorkerError", "WorkerFailed"]
@@ -31,48 +33,6 @@ StepResult = Tuple[Any, np.ndarray, np.ndarray, np.ndarray, Dict[str, Any]]
 
 class WorkerFailed(RuntimeError):
     """An environment's worker failed more often than `max_restarts` allows."""
-
-
-class LocalEnv:
-    """An environment in this process, with `RemoteEnv`'s interface; what it raises passes through unchanged."""
-
-    pid = None
-
-    def __init__(self, spec: EnvSpec) -> None:
-        if spec.python is not None:
-            raise EnvStartError(
-                f"{spec.name!r} cannot run under {spec.python} inside this process; "
-                "set processes=True, or leave python empty."
-            )
-        self.spec = spec
-        self._env: Any = None
-        self._request: Dict[str, Any] = {}
-
-    def start(self) -> None:
-        """Builds the environment."""
-        self._env = worker.make_env(self.spec.name, dict(self.spec.kwargs))
-
-    def wait_ready(self, timeout_s: float) -> Dict[str, Any]:
-        """What `worker.describe_env` says of the environment."""
-        return worker.describe_env(self._env)
-
-    def send(self, request: Dict[str, Any]) -> None:
-        """Keeps the request for `receive`."""
-        self._request = wire.to_plain(request)
-
-    def receive(self, timeout_s: float) -> Dict[str, Any]:
-        """Does what the request says."""
-        reply: Dict[str, Any] = wire.to_plain(worker.answer(self._env, self._request), "reply")
-        return reply
-
-    def close(self, timeout_s: float) -> None:
-        """Closes the environment."""
-        if self._env is not None:
-            self._env.close()
-        self._env = None
-
-    def kill(self) -> None:
-        """Nothing to kill."""
 
 
 def _copy_into(space: spaces.Space, batch: Any, index: int, value: Any, where: str) -> None:
@@ -102,25 +62,30 @@ class VectorEnv(gymnasium.vector.VectorEnv):
     """Environments stepped together; Gymnasium's vector interface with autoreset disabled.
 
     Args:
-        specs: one environment each; their spaces must be equal. Names, keyword arguments and interpreters may differ.
-        processes: False runs them one after the other in this process, for debugging: exceptions pass through.
-        step_timeout_s: a worker that does not answer a step or call for so long is killed and restarted.
+        specs: one environment each; their spaces must be equal. Names, keyword arguments and
+            interpreters may differ.
+        processes: False runs them one after the other in this process, for debugging: exceptions
+            pass through.
+        step_timeout_s: a worker that does not answer a step or call for so long is killed and
+            restarted.
         reset_timeout_s: the same for a reset.
         start_timeout_s: the same for building the environment.
-        max_restarts: an environment restarted more often within `restart_window_s` raises WorkerFailed.
+        max_restarts: an environment that fails more often within `restart_window_s` raises
+            WorkerFailed and closes all.
         restart_window_s: see `max_restarts`.
         close_timeout_s: how long `close` waits for a simulator before it kills the process.
 
-    Observations, and all that `step` and `reset` return, are copies that the caller may keep. Information is
-    `infos["envs"]`, a list with one dictionary for each environment (empty where a masked reset left it alone),
-    so that a value missing in one environment stays missing. After a worker failed, its dictionary is
-    `{"worker_failed": reason}`.
+    Observations, and all that `step` and `reset` return, are copies that the caller may keep.
+    Information is `infos["envs"]`, a list with one dictionary for each environment (empty where a
+    masked reset left it alone), so that a value missing in one environment stays missing. After a
+    worker failed, its dictionary is `{"worker_failed": reason}`.
 
     Attributes:
         restarts: how often each environment's worker was restarted, int64 (num_envs,).
 
     Raises:
-        EnvStartError: an environment cannot be built; one line that says why, the rest in `details`.
+        EnvStartError: an environment cannot be built; one line that says why, the rest in
+            `details`.
     """
 
     def __init__(
@@ -147,7 +112,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         self._is_starting = [False] * self.num_envs
         self._needs_reset = np.ones(self.num_envs, bool)
         self._pending: Optional[Dict[int, Any]] = None
-        self._broken: Dict[int, WorkerError] = {}
+        self._unsent: Dict[int, Dict[str, Any]] = {}
         self._seeds: List[Optional[int]] = [None] * self.num_envs
         self._episodes_since_seed = [0] * self.num_envs
         self._envs: List[Any] = []
@@ -173,7 +138,8 @@ class VectorEnv(gymnasium.vector.VectorEnv):
                 if first != other:
                     raise EnvStartError(
                         f"Environments 0 ({self.specs[0].name!r}) and {i} ({self.specs[i].name!r}) "
-                        f"have different {kind} spaces: {first} and {other}. Give them equal options."
+                        f"have different {kind} spaces: {first} and {other}. "
+                        "Give them equal options."
                     )
         self.metadata = {"autoreset_mode": AutoresetMode.DISABLED}
         self.render_mode = ready[0]["render_mode"]
@@ -184,7 +150,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             self.single_observation_space, n=self.num_envs, fn=np.zeros
         )
 
-    # --- reset -----------------------------------------------------------------------------------------------
+    # --- reset ---------------------------------------------------------------
 
     def reset(
         self, *, seed: Seeds = None, options: Optional[Dict[str, Any]] = None
@@ -192,12 +158,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         """Starts an episode in every environment, or in those of `options["reset_mask"]`.
 
         Args:
-            seed: one for each environment (None: its random state goes on), or one number s: s, s + 1, ...
+            seed: one for each environment (None: its random state goes on), or one number s: s, s +
+                1, ...
             options: "reset_mask" is bool (num_envs,); the rest goes to every environment's `reset`.
 
         Returns:
-            Observations of all environments, batched (those not reset: their last one), and the infos. A worker
-            that fails while it resets is restarted, and its reset repeated.
+            Observations of all environments, batched (those not reset: their last one), and the
+            infos. A worker that fails while it resets is restarted, and its reset repeated.
 
         Raises:
             WorkerFailed: a worker failed more than `max_restarts` times.
@@ -222,31 +189,27 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             self._episodes_since_seed[i] += 1
 
     def _reset_seed(self, i: int) -> Optional[int]:
-        """The seed to send. A restarted process has lost its random state, so it gets one that depends on it."""
+        """The seed to send; a restarted process, whose random state is lost, gets a derived one."""
         base, episodes = self._seeds[i], self._episodes_since_seed[i]
-        if episodes == 0 or base is None or not self._broken_since_reset(i):
-            return base if episodes == 0 else None
-        return int(np.random.SeedSequence([base, episodes]).generate_state(1)[0])
-
-    def _broken_since_reset(self, i: int) -> bool:
-        return self._is_starting[i]
+        if base is None or episodes == 0:
+            return base
+        if not self._is_starting[i]:
+            return None
+        entropy = [base, episodes, int(self.restarts[i])]
+        return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def _reset_round(
         self, todo: List[int], options: Optional[Dict[str, Any]], infos: List[Dict[str, Any]]
     ) -> None:
-        """Asks all of `todo` to reset; those that did leave the list, those that failed are restarted."""
+        """Asks all of `todo` to reset; those that did leave the list, the others are restarted."""
         asked: List[int] = []
         failed: Dict[int, WorkerError] = {}
         for i in todo:
             try:
                 seed = self._reset_seed(i)
-                if self._is_starting[i]:
-                    self._envs[i].wait_ready(self.start_timeout_s)
-                    self._is_starting[i] = False
+                self._await_start(i)
                 self._envs[i].send({"op": "reset", "seed": seed, "options": options})
                 asked.append(i)
-            except EnvStartError as err:
-                failed[i] = WorkerError(f"did not start again: {err}", err.details)
             except WorkerError as err:
                 failed[i] = err
         for i in asked:
@@ -262,7 +225,16 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         for i, failure in failed.items():
             self._restart(i, failure, "reset")
 
-    # --- step ------------------------------------------------------------------------------------------------
+    def _await_start(self, i: int) -> None:
+        if not self._is_starting[i]:
+            return
+        self._is_starting[i] = False
+        try:
+            self._envs[i].wait_ready(self.start_timeout_s)
+        except EnvStartError as err:
+            raise WorkerError(f"did not start again: {err}", err.details) from err
+
+    # --- step ----------------------------------------------------------------
 
     def step(self, actions: Any) -> StepResult:
         """Steps every environment once; `step_async` and `step_wait` in one call."""
@@ -276,35 +248,40 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             actions: a batch of `action_space`.
 
         Raises:
-            ResetNeeded: an environment's episode has ended (or none has begun) and it was not reset.
+            ResetNeeded: an environment's episode has ended (or none has begun) and it was not
+                reset.
             ValueError: the batch has the wrong size.
         """
         self._check_idle("step")
         if self._needs_reset.any():
             raise ResetNeeded(
-                f"Environments {np.flatnonzero(self._needs_reset).tolist()} have no running episode. "
-                'Call reset(options={"reset_mask": terminations | truncations}) before the next step.'
+                f"Environments {np.flatnonzero(self._needs_reset).tolist()} have no running "
+                'episode. Call reset(options={"reset_mask": terminations | truncations}) first.'
             )
         rows = list(iterate(self.action_space, actions))
         if len(rows) != self.num_envs:
             raise ValueError(f"{len(rows)} actions for {self.num_envs} environments.")
-        requests = [{"op": "step", "action": wire.to_plain(a, "action")} for a in rows]
+        self._unsent = {
+            i: {"op": "step", "action": wire.to_plain(row, "action")} for i, row in enumerate(rows)
+        }
         self._pending = {}
-        for i, request in enumerate(requests):
-            if i in self._broken:
-                self._pending[i] = self._broken.pop(i)
-                continue
+        self._send_actions()
+
+    def _send_actions(self) -> None:
+        assert self._pending is not None
+        for i in list(self._unsent):
             try:
-                self._envs[i].send(request)
+                self._envs[i].send(self._unsent[i])
             except WorkerError as err:
                 self._pending[i] = err
+            del self._unsent[i]
 
     def step_wait(self) -> StepResult:
         """The results of the step that `step_async` began.
 
         Returns:
-            observations (batched), rewards float64 (num_envs,), terminations and truncations bool (num_envs,),
-            and `{"envs": [info, ...]}`.
+            observations (batched), rewards float64 (num_envs,), terminations and truncations bool
+            (num_envs,), and `{"envs": [info, ...]}`.
 
         Raises:
             WorkerFailed: a worker failed more than `max_restarts` times.
@@ -313,6 +290,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         """
         if self._pending is None:
             raise RuntimeError("step_wait was called without step_async.")
+        self._send_actions()
         for i, env in enumerate(self._envs):
             if i not in self._pending:
                 try:
@@ -350,7 +328,7 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         where = f"The observation of environment {i} ({self.specs[i].name!r})"
         _copy_into(self.single_observation_space, self._observations, i, observation, where)
 
-    # --- failures --------------------------------------------------------------------------------------------
+    # --- failures ------------------------------------------------------------
 
     def _restart(self, i: int, failure: WorkerError, during: str) -> str:
         """Counts, shows and repairs a failure; returns it in one line."""
@@ -364,13 +342,16 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             recent.popleft()
         title = f"Environment {i} ({self.specs[i].name!r}): {reason}"
         if len(recent) > self.max_restarts:
-            self._is_starting[i] = False
+            self.close()
             raise WorkerFailed(
                 f"{title}. That is failure {len(recent)} within {self.restart_window_s:g} s, and "
-                f"max_restarts is {self.max_restarts}. Its last words:\n{failure.details or '(none)'}"
+                f"max_restarts is {self.max_restarts}. Its last words:\n"
+                f"{failure.details or '(none)'}"
             )
         self.restarts[i] += 1
-        _log.warning("%s; worker restarted (restart %d)\n%s", title, self.restarts[i], failure.details)
+        _log.warning(
+            "%s; worker restarted (restart %d)\n%s", title, self.restarts[i], failure.details
+        )
         self._is_starting[i] = True  # built while the others go on; the next reset waits for it
         self._envs[i].start()
         return reason
@@ -382,10 +363,10 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             return f"episode seed {self._seeds[i]}"
         return f"episode {self._episodes_since_seed[i]} after the one of seed {self._seeds[i]}"
 
-    # --- everything else -------------------------------------------------------------------------------------
+    # --- everything else -----------------------------------------------------
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> Tuple[Any, ...]:
-        """What each environment's method (or attribute) `name` returns; plain values and arrays only."""
+        """What each environment's method or attribute `name` returns: plain values and arrays."""
         return tuple(self.call_at(i, name, *args, **kwargs) for i in range(self.num_envs))
 
     def call_at(self, index: int, name: str, *args: Any, **kwargs: Any) -> Any:
@@ -393,21 +374,13 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
         Raises:
             RemoteError: the method raised; the environment goes on.
-            WorkerError: the worker died or hung in it; the environment's next step is truncated.
+            WorkerError: the worker died or hung in it; its next step is truncated.
         """
         self._check_idle("call")
-        env = self._envs[index]
-        if self._is_starting[index]:
-            env.wait_ready(self.start_timeout_s)
-            self._is_starting[index] = False
-        try:
-            env.send({"op": "call", "name": name, "args": args, "kwargs": kwargs})
-            return env.receive(self.step_timeout_s)["value"]
-        except RemoteError as err:
-            raise RemoteError.with_traceback(err, None) from None
-        except WorkerError as err:
-            self._broken[index] = err
-            raise
+        request = {"op": "call", "name": name, "args": args, "kwargs": kwargs}
+        self._await_start(index)
+        self._envs[index].send(request)
+        return self._envs[index].receive(self.step_timeout_s)["value"]
 
     def get_attr(self, name: str) -> Tuple[Any, ...]:
         """Attribute `name` of each environment."""
@@ -419,6 +392,11 @@ class VectorEnv(gymnasium.vector.VectorEnv):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Closes every simulator and ends every process."""
+        for i, env in enumerate(self._envs):
+            if self._is_starting[i]:
+                env.kill()  # nothing runs in it yet
+            else:
+                env.ask_to_close()
         for env in self._envs:
             env.close(self.close_timeout_s)
         self._pending = None

@@ -1,8 +1,9 @@
 """What crosses the socket between the vector class and a worker.
 
-A frame is four bytes (big-endian length of the header), a JSON header, and the raw bytes of every array the
-header announces. Nothing is pickled: a pickle written under numpy 2 cannot be read under numpy 1, and reading
-one executes code. Requests and replies alternate, so at most one frame is ever on its way.
+A frame is four bytes (big-endian length of the header), a JSON header, and the raw bytes of every
+array the header announces. Nothing is pickled: a pickle written under numpy 2 cannot be read under
+numpy 1, and reading one executes code. Requests and replies alternate, so at most one frame is ever
+on its way.
 """
 
 from __future__ import annotations
@@ -30,16 +31,20 @@ class ProtocolError(RuntimeError):
 def to_plain(tree: Any, where: str = "value") -> Any:
     """`tree` with numpy scalars as Python ones and tuples as lists; arrays stay arrays.
 
-    This is what a value looks like after it crossed the socket, so the in-process mode applies it too.
+    This is what a value looks like after it crossed the socket, so the in-process mode applies it
+    too.
 
     Raises:
-        TypeError: something inside is neither a plain value nor an array; the message names the place.
+        TypeError: something inside is neither a plain value nor an array; the message names the
+            place.
     """
     if tree is None or isinstance(tree, (bool, int, float, str)):
         return tree.item() if isinstance(tree, np.generic) else tree
     if isinstance(tree, np.ndarray):
         if tree.dtype.kind not in _RAW_KINDS:
-            raise TypeError(f"{where} is an array of dtype {tree.dtype}; use numbers, bool or text.")
+            raise TypeError(
+                f"{where} is an array of dtype {tree.dtype}; use numbers, bool or text."
+            )
         return tree
     if isinstance(tree, np.generic):
         return to_plain(tree.item(), where)
@@ -88,8 +93,10 @@ def pack(tree: Any) -> List[Any]:
     header = json.dumps({"body": body, "arrays": shapes}, separators=(",", ":")).encode()
     if len(header) > MAX_HEADER_BYTES:
         raise ProtocolError(f"A message of {len(header)} JSON bytes; at most {MAX_HEADER_BYTES}.")
+    if sum(a.nbytes for a in arrays) > MAX_ARRAY_BYTES:
+        raise ProtocolError(f"A message with arrays of more than {MAX_ARRAY_BYTES} bytes.")
     # A view as bytes: memoryview.cast refuses arrays of size 0 and dtypes such as float16.
-    raw = [memoryview(a.reshape(-1).view(np.uint8)) for a in arrays if a.size]
+    raw = [a.reshape(-1).view(np.uint8).data for a in arrays if a.nbytes]
     return [_PREFIX.pack(len(header)) + header, *raw]
 
 
@@ -111,7 +118,7 @@ def _checked_layout(announced: Any) -> List[Tuple[np.dtype, Tuple[int, ...], int
 
 
 class Channel:
-    """One end of the socket. `receive` may be called again after a timeout: it goes on where it stopped."""
+    """One end of the socket. After a timeout `receive` may be called again, and goes on."""
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
@@ -127,7 +134,7 @@ class Channel:
         self._sock.close()
 
     def send(self, tree: Any, timeout_s: Optional[float] = None) -> None:
-        """Sends `tree` whole. Raises TimeoutError, or ConnectionError when the other side is gone."""
+        """Sends `tree` whole. Raises TimeoutError, or OSError when the other side is gone."""
         self.send_buffers(pack(tree), timeout_s)
 
     def send_buffers(self, buffers: List[Any], timeout_s: Optional[float] = None) -> None:
@@ -139,7 +146,7 @@ class Channel:
                 if sent < len(buffer):
                     self._sock.sendall(memoryview(buffer)[sent:])
                 sent = max(0, sent - len(buffer))
-        except socket.timeout as err:
+        except socket.timeout as err:  # noqa: UP041  not yet TimeoutError in Python 3.8
             raise TimeoutError("The worker does not read what it is sent.") from err
 
     def receive(self, timeout_s: Optional[float] = None) -> Any:
@@ -150,7 +157,7 @@ class Channel:
             with memoryview(self._buffer) as view:
                 try:
                     count = self._sock.recv_into(view[self._filled :])
-                except socket.timeout as err:
+                except socket.timeout as err:  # noqa: UP041  not yet TimeoutError in Python 3.8
                     raise TimeoutError("No answer yet.") from err
                 except ConnectionError as err:
                     raise EOFError("The connection broke.") from err
@@ -194,9 +201,12 @@ class Channel:
             flat = np.frombuffer(self._buffer, np.uint8, size, offset).copy()
             arrays.append(flat.view(dtype).reshape(shape) if size else np.empty(shape, dtype))
             offset += size
-        body = self._header["body"]
+        body = self._header.get("body")
         self._header, self._filled, self._frame_size = None, 0, _PREFIX.size
-        return _insert_arrays(body, arrays)
+        try:
+            return _insert_arrays(body, arrays)
+        except (IndexError, TypeError) as err:
+            raise ProtocolError("The header refers to an array that it did not announce.") from err
 
 
 def describe_space(space: spaces.Space) -> Dict[str, Any]:

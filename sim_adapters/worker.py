@@ -1,7 +1,8 @@
 """The process behind one environment of `vector.VectorEnv`: `python worker.py FD`.
 
-It runs under any Python from 3.8 with numpy and gymnasium; nothing of ours has to be installed there. Everything
-that prints (simulators do, also from C) goes to the log the parent gave as stderr; messages have the socket FD.
+It runs under any Python from 3.8 with numpy and gymnasium; nothing of ours has to be installed
+there. Everything that prints (simulators do, also from C) goes to the log the parent gave as
+stderr; messages have the socket FD.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _call(env: Any, name: str, args: List[Any], kwargs: Dict[str, Any]) -> Any:
 
 
 def describe_error(err: BaseException) -> Dict[str, Any]:
-    """An exception as plain values: type, message, traceback, and the module an import did not find."""
+    """An exception as plain values; `missing` is the module that an import did not find."""
     text = "".join(traceback.format_exception(type(err), err, err.__traceback__))
     missing = err.name if isinstance(err, ModuleNotFoundError) else None
     return {
@@ -115,10 +116,11 @@ def _serve(wire: Any, channel: Any, env: Any) -> None:
 def _import_package() -> Any:
     """Imports `sim_adapters` from this file's folder, and returns its `wire`.
 
-    The folder above is not put on sys.path: in an installation it is the parent's site-packages, whose numpy was
-    compiled for another Python.
+    The folder above is not put on sys.path: in an installation it is the parent's site-packages,
+    whose numpy was compiled for another Python.
     """
-    import gymnasium  # noqa: F401  imported first so that what is missing is named before our own modules
+    # First, so that what this interpreter lacks is named before any module of ours is blamed.
+    import gymnasium  # noqa: F401
     import numpy  # noqa: F401
 
     folder = os.path.dirname(os.path.abspath(__file__))
