@@ -114,7 +114,9 @@ def _vector_sizes(specs: Sequence[ObsSpec], polar: Sequence[str]) -> dict[str, i
 def _check_images(images: Sequence[ObsSpec]) -> None:
     sizes = {s.shape[:2] for s in images}
     if len(sizes) > 1:
-        raise ValueError(f"All images must have one size, got { {s.name: s.shape for s in images} }.")
+        raise ValueError(
+            f"All images must have one size, got { {s.name: s.shape for s in images} }."
+        )
     for height, width in sizes:
         if height != width or height < 64 or height % 16:
             raise ValueError(

@@ -5,6 +5,7 @@ Described as plain values, so that a checkpoint can rebuild its agent without th
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -38,7 +39,12 @@ class ObsSpec:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON-able values; infinite bounds become strings, which JSON can hold."""
-        return {**asdict(self), "shape": list(self.shape), "low": str(self.low), "high": str(self.high)}
+        return {
+            **asdict(self),
+            "shape": list(self.shape),
+            "low": str(self.low),
+            "high": str(self.high),
+        }
 
 
 @dataclass(frozen=True)
@@ -55,14 +61,20 @@ class ActionSpec:
         """From a Gymnasium action space; raises ValueError unless Discrete (from 0) or a bounded 1-D Box."""
         if isinstance(space, gym.spaces.Discrete):
             if space.start != 0:
-                raise ValueError(f"Discrete actions must start at 0, got {space}; shift them in a wrapper.")
+                raise ValueError(
+                    f"Discrete actions must start at 0, got {space}; shift them in a wrapper."
+                )
             return cls(True, int(space.n))
         if isinstance(space, gym.spaces.Box) and len(space.shape) == 1:
             if not (np.isfinite(space.low).all() and np.isfinite(space.high).all()):
-                raise ValueError(f"Continuous actions need finite bounds, got {space}; rescale the environment's actions.")
+                raise ValueError(
+                    f"Continuous actions need finite bounds, got {space}; rescale the environment's actions."
+                )
             low, high = (tuple(float(x) for x in b) for b in (space.low, space.high))
             return cls(False, space.shape[0], low, high)
-        raise ValueError(f"Unsupported action space {space}; allowed: Discrete, or a bounded one-dimensional Box.")
+        raise ValueError(
+            f"Unsupported action space {space}; allowed: Discrete, or a bounded one-dimensional Box."
+        )
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> ActionSpec:
@@ -105,6 +117,11 @@ def select_observations(
         pattern = image_keys if len(shape) == 3 else vector_keys
         if re.fullmatch(pattern, name):
             low, high = float(sub.low.min()), float(sub.high.max())
+            if len(shape) == 3 and not math.isfinite(high - low):
+                raise ValueError(
+                    f"Image {name!r} needs finite bounds to be scaled by, got {sub}; state its range in the "
+                    "environment's observation space."
+                )
             chosen.append(ObsSpec(name, tuple(shape), str(sub.dtype), low, high))
     if not chosen:
         raise ValueError(

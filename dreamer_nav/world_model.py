@@ -25,6 +25,11 @@ class WorldModel(nn.Module):
         super().__init__()
         self.config, self.specs = config, tuple(specs)
         self.polar = tuple(k for k in config.encoder.polar_keys.split(",") if k)
+        for spec in specs:
+            if spec.name in self.polar and spec.shape != (2,):
+                raise ValueError(
+                    f"polar_keys names {spec.name!r} of shape {spec.shape}; allowed: vectors (rho, phi) of shape (2,)."
+                )
         self.encoder = Encoder(specs, config.encoder, self.polar)
         self.rssm = RSSM(config.rssm, self.encoder.size, action_size)
         self.decoder = Decoder(self.rssm.feat_size, specs, config.encoder, self.polar)
@@ -49,9 +54,7 @@ class WorldModel(nn.Module):
         )
         losses = self.head_losses(post, obs, batch)
         c = self.config
-        kl, kl_each = kl_loss(
-            post.logits, prior, c.kl_free_nats, c.kl_balance, c.kl_free_average
-        )
+        kl, kl_each = kl_loss(post.logits, prior, c.kl_free_nats, c.kl_balance, c.kl_free_average)
         scales = c.loss_scales
         total = scales.get("kl", 1.0) * kl
         total = total + sum(scales.get(k, 1.0) * v.mean() for k, v in losses.items())
@@ -79,7 +82,9 @@ class WorldModel(nn.Module):
         losses["reward"] = normal_nll(self.reward(seen_by("reward")).squeeze(-1), reward)
         if c.discount_head:
             target = c.discount * (1 - batch["is_terminal"].float())
-            losses["discount"] = bernoulli_nll(self.discount(seen_by("discount")).squeeze(-1), target)
+            losses["discount"] = bernoulli_nll(
+                self.discount(seen_by("discount")).squeeze(-1), target
+            )
         return losses
 
     def imagined_reward(self, feat: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
