@@ -7,6 +7,7 @@ import warnings
 from typing import Any, Callable, List, NamedTuple, Optional, Tuple
 
 import gymnasium
+import gymnasium.wrappers
 import numpy as np
 from gymnasium import spaces
 from gymnasium.utils import env_checker
@@ -122,7 +123,7 @@ def _step(env: gymnasium.Env[Any, Any], action: Any) -> Tuple[_Step, Any]:
     _check_observation(env, observation)
     if not isinstance(reward, (int, float, np.number)) or not math.isfinite(reward):
         raise ContractError(f"a reward must be one finite number, got {reward!r}")
-    if terminated and truncated:
+    if terminated and truncated and not _wrapped_limits(env):
         raise ContractError(
             "a step was both terminated and truncated: a time limit that falls on the end of the "
             "task is the end of the task only"
@@ -184,12 +185,23 @@ def _idle_action(env: gymnasium.Env[Any, Any]) -> Any:
     return np.clip(zeros, env.action_space.low, env.action_space.high)
 
 
+def _wrapped_limits(env: gymnasium.Env[Any, Any]) -> List[int]:
+    """Return the limits of Gymnasium's TimeLimit wrappers, which may truncate a terminated step."""
+    limits = []
+    while isinstance(env, gymnasium.Wrapper):
+        if isinstance(env, gymnasium.wrappers.TimeLimit):
+            limits.append(int(env._max_episode_steps))
+        env = env.env
+    return limits
+
+
 def _limit(env: gymnasium.Env[Any, Any]) -> Optional[int]:
-    """Return the time limit: `max_steps` of the environment, or the one of its spec."""
-    limit = getattr(env.unwrapped, "max_steps", None)
-    if limit is None and env.spec is not None:
-        limit = env.spec.max_episode_steps
-    return None if limit is None else int(limit)
+    """Return the time limit: `max_steps` of the environment or a TimeLimit wrapper's."""
+    limits = _wrapped_limits(env)
+    own = getattr(env.unwrapped, "max_steps", None)
+    if own is not None:
+        limits.append(int(own))
+    return min(limits, default=None)
 
 
 def _check_time_limit(env: gymnasium.Env[Any, Any]) -> None:

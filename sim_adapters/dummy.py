@@ -56,7 +56,8 @@ class DummyEnv(gymnasium.Env):
         return observation
 
     def _check(self, action: Any) -> None:
-        if not self.action_space.contains(action):
+        continuous = isinstance(self.action_space, spaces.Box)
+        if not self.action_space.contains(np.asarray(action) if continuous else action):
             raise ValueError(f"the action must be in {self.action_space}, got {action!r}")
 
 

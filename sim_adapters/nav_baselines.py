@@ -87,7 +87,8 @@ class GreedyPolicy:
 
     @staticmethod
     def _discrete(actions: DiscreteActions, phi: float) -> int:
-        if abs(phi) <= 0.5 * actions.turn_rad:
+        # The margin: a goal at exactly half a turn would be left, then right, for ever.
+        if abs(phi) <= 0.5 * actions.turn_rad + 1e-3:
             return actions.forward
         return actions.left if phi > 0 else actions.right
 

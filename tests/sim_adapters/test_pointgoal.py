@@ -375,7 +375,8 @@ def test_render_shows_depth_in_gray() -> None:
     env.reset(seed=0)
     frame = env.render()  # depth 3 m of 10 m: 0.3 * 255 = 76
     assert frame is not None
-    assert (frame.shape, frame.dtype) == ((4, 4, 3), np.uint8)
+    assert frame.shape == (4, 4, 3)
+    assert frame.dtype == np.uint8
     assert np.all(frame == 76)
 
 
