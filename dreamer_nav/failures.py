@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 
 __all__ = ["USER_ERRORS", "UsageError", "one_line"]
 
@@ -32,6 +33,7 @@ _REFUSALS = {
     errno.EROFS: "choose a place you may write to",
     errno.ENOSPC: "free some space; what was saved before is intact",
     errno.EDQUOT: "free some space; what was saved before is intact",
+    errno.EFBIG: "the file system or `ulimit -f` allows no bigger file",
     errno.EMFILE: "raise the limit with `ulimit -n`, or use fewer environments",
     errno.EBUSY: "",
 }
@@ -61,8 +63,10 @@ def _first_line(text: str) -> str:
 def _refusal(error: OSError) -> str | None:
     if error.errno is None and isinstance(error, (FileNotFoundError, FileExistsError)):
         return _first_line(str(error))  # raised with a sentence of its own
-    if error.errno not in _REFUSALS:
+    if error.errno is None or error.errno not in _REFUSALS:
         return None
     place = f"{error.filename}: " if error.filename is not None else ""
     hint = _REFUSALS[error.errno]
-    return _first_line(f"{place}{error.strerror}{'; ' if hint else ''}{hint}")
+    if not hint or error.strerror != os.strerror(error.errno):  # a sentence of its own
+        return _first_line(f"{place}{error.strerror}")
+    return _first_line(f"{place}{error.strerror}; {hint}")

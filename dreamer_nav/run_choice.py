@@ -50,9 +50,11 @@ def new_run(preset: str | None, run_dir: Path | None, settings: list[str]) -> tu
     if run_dir.exists() and not run_dir.is_dir():
         raise UsageError(f"{run_dir} is a file; --run names a folder")
     if run_dir.is_dir() and any(run_dir.iterdir()):
-        raise UsageError(
-            f"{run_dir} exists already; go on with it (--run {run_dir} --resume) or choose another"
-        )
+        if (run_dir / "config.yaml").exists():
+            way_out = f"go on with it (--run {run_dir} --resume) or choose another folder"
+        else:
+            way_out = "it is not empty and no run; choose another folder or empty it"
+        raise UsageError(f"{run_dir} exists already; {way_out}")
     return config, run_dir
 
 
@@ -71,7 +73,8 @@ def resumed_run(
     require(run_dir, "run")
     if not (run_dir / "config.yaml").is_file():
         raise UsageError(
-            f"{run_dir} holds no config.yaml: it is no run, or stopped before it began"
+            f"{run_dir} holds no config.yaml: it is no run, or stopped before it began; "
+            "start one in an empty folder"
         )
     before = load_yaml(run_dir / "config.yaml")
     config = override(before, settings)

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -285,7 +286,8 @@ def test_resume_from_an_older_checkpoint_finds_its_run(run: Run, trainings: Call
         (["--resume", "--run", "takne"], "there is no run takne. Did you mean taken?"),
         (["--resume", "--run", "taken", "--preset", "debug"], "--preset does not go with --resume"),
         (["--resume-from", "taken/checkpoints/step-000000001"], "there is no checkpoint"),
-        (["--preset", "debug", "--run", "taken"], "taken exists already; go on with it"),
+        (["--preset", "debug", "--run", "taken"], "taken exists already; it is not"),
+        (["--preset", "debug", "--run", "a"], "a exists already; go on with it (--run a --resume)"),
         (["--preset", "debug", "--run", "file"], "file is a file; --run names a folder"),
         (["--preset", "debug", "--env.name", "dumy"], "no environment is called 'dumy'. Did you"),
         (["--preset", "debug", "--env.tsk", "x"], "dummy has no option 'tsk'. Did you mean 'task'"),
@@ -301,6 +303,7 @@ def test_resume_from_an_older_checkpoint_finds_its_run(run: Run, trainings: Call
 def test_wrong_input_to_train_is_one_line(
     run: Run, trainings: Calls, words: list[str], message: str
 ) -> None:
+    _saved_run(Path("a"))
     Path("taken").mkdir()
     Path("taken/notes.txt").touch()
     Path("file").touch()
@@ -325,22 +328,31 @@ def test_a_missing_simulator_is_answered_with_its_install_line(
     assert complaint.endswith(line)
 
 
-def test_a_command_really_trains_is_taken_up_again_and_keeps_its_configuration(
-    tmp_path: Path,
-) -> None:
-    first = _process("train", "--preset", "debug", "--run", "r", cwd=tmp_path)
-    assert first.returncode == 0, first.stderr
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that a command made; tests copy it."""
+    folder = tmp_path_factory.mktemp("trained") / "r"
+    done = _process("train", "--preset", "debug", "--run", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(f"dreamer-nav eval {folder}")
+    return folder
+
+
+def test_a_run_is_taken_up_again_and_keeps_its_configuration(trained: Path, tmp_path: Path) -> None:
+    shutil.copytree(trained, tmp_path / "r")
     again = _process("train", "--run", "r", "--resume", "--train.steps", "400", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert load_yaml(tmp_path / "r" / "config.yaml") == load_config("debug", ["train.steps=400"])
     rows = [json.loads(x) for x in (tmp_path / "r" / "metrics.jsonl").read_text().splitlines()]
+    assert rows[0]["step"] < 300
     assert rows[-1]["step"] == 400
 
 
-def test_a_damaged_checkpoint_is_one_line_naming_the_file(tmp_path: Path) -> None:
-    done = _process("train", "--preset", "debug", "--run", "r", "--train.steps=150", cwd=tmp_path)
-    assert done.returncode == 0, done.stderr
-    newest = max((tmp_path / "r" / "checkpoints").glob("step-*"))
+def test_a_damaged_checkpoint_is_one_line_naming_the_file_and_an_intact_one(
+    trained: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "r")
+    older, newest = sorted((tmp_path / "r" / "checkpoints").glob("step-*"))
     damaged = newest / "state.safetensors"
     content = bytearray(damaged.read_bytes())
     content[-1] ^= 1
@@ -349,7 +361,10 @@ def test_a_damaged_checkpoint_is_one_line_naming_the_file(tmp_path: Path) -> Non
     assert again.returncode == 1
     assert again.stderr.startswith("dreamer-nav: error: ")
     assert len(again.stderr.splitlines()) == 1
-    assert str(Path("r/checkpoints") / newest.name / "state.safetensors") in again.stderr
+    assert f"r/checkpoints/{newest.name}/state.safetensors" in again.stderr
+    assert f"r/checkpoints/{older.name}" in again.stderr
+    earlier = _process("train", "--resume-from", f"r/checkpoints/{older.name}", cwd=tmp_path)
+    assert earlier.returncode == 0, earlier.stderr
 
 
 def test_ctrl_c_stops_with_130_and_says_how_to_go_on(tmp_path: Path) -> None:
@@ -533,6 +548,10 @@ def test_export_hands_its_words_to_its_package(run: Run, monkeypatch: pytest.Mon
         (UsageError("wrong"), "wrong"),
         (PermissionError(errno.EACCES, "Permission denied", "r"), "r: Permission denied; choose a"),
         (OSError(errno.ENOSPC, "No space left on device"), "No space left on device; free some"),
+        (
+            OSError(errno.ENOSPC, "replay needs 9 bytes; free some", "f"),
+            "f: replay needs 9 bytes; ",
+        ),
         (FileNotFoundError(errno.ENOENT, "No such file", "f"), "f: No such file"),
         (FileNotFoundError("No run at x."), "No run at x."),
         (CheckpointError("first\n  second"), "first (--traceback shows all of it)"),
