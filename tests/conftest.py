@@ -18,7 +18,10 @@ from jaxtyping import install_import_hook
 
 # Before the package is imported: every annotation `Float[Tensor, "B T"]` in it is then checked at every call.
 # This file must therefore not import dreamer_nav at its top.
-install_import_hook("dreamer_nav", "beartype.beartype")
+# Ints pass for floats, as type checkers have it.
+install_import_hook(
+    "dreamer_nav", "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+)
 
 torch.set_num_threads(1)
 
@@ -27,7 +30,7 @@ torch.set_num_threads(1)
 def _fixed_seeds() -> Iterator[None]:
     """Each test starts from the same random state, whatever ran before it."""
     random.seed(0)
-    np.random.seed(0)  # noqa: NPY002
+    np.random.seed(0)
     torch.manual_seed(0)
     yield
     assert torch.get_default_dtype() == torch.float32, "a test changed torch's default dtype"
