@@ -11,7 +11,6 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,7 +26,6 @@ from dreamer_nav.run_choice import (
     new_run,
     require,
     resumed_run,
-    run_config,
 )
 from dreamer_nav.settings import nearest
 
@@ -202,11 +200,6 @@ def _eval(words: list[str]) -> None:
     if args.episodes_file is not None:
         require(args.episodes_file, "episode file")
     check_output(args.json)
-    config = run_config(args.path)
-    if config is not None:
-        check_environment(
-            replace(config, eval=replace(config.eval, env={**config.eval.env, **env}))
-        )
     if args.device is not None:
         check_device(args.device)
     from dreamer_nav.evaluate import evaluate_run

@@ -18,7 +18,6 @@ __all__ = [
     "new_run",
     "require",
     "resumed_run",
-    "run_config",
 ]
 
 # What may change when a run goes on: how long, how often it reports, where it computes.
@@ -83,13 +82,6 @@ def resumed_run(
         listed = ", ".join(f"{name} ({old} -> {new})" for name, old, new in changed)
         raise UsageError(f"a resumed run cannot change {listed}; start a new run for that")
     return config, run_dir
-
-
-def run_config(path: Path) -> Config | None:
-    """The configuration of a run, or of the run of a checkpoint; None if it has none."""
-    is_checkpoint = (path / "meta.json").is_file()
-    saved = (path.absolute().parent.parent if is_checkpoint else path) / "config.yaml"
-    return load_yaml(saved) if saved.is_file() else None
 
 
 def require(path: Path, what: str) -> None:

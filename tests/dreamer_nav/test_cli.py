@@ -459,8 +459,6 @@ def test_eval_hands_over_the_types_of_environment_options(run: Run, evaluations:
     [
         (["none"], "there is no run or checkpoint none"),
         (["rum"], "there is no run or checkpoint rum. Did you mean run?"),
-        (["run", "--env.tsk=x"], "dummy has no option 'tsk'"),
-        (["run", "--env.task=x"], "eval.env: task must be one of"),
         (["run", "--json", "nowhere/out.json"], "there is no folder"),
         (["run", "--json", "run"], "run is a folder; --json names a file"),
         (["run", "--episodes-file", "e.json.gz"], "there is no episode file e.json.gz"),
@@ -473,6 +471,20 @@ def test_wrong_input_to_eval_is_one_line(
     _saved_run(Path("run"))
     assert message in run("eval", *words).complaint()
     assert not evaluations
+
+
+def test_a_run_is_evaluated_and_wrong_environments_are_one_line(
+    trained: Path, run: Run, tmp_path: Path
+) -> None:
+    shutil.copytree(trained, tmp_path / "r")
+    outcome = run("eval", "r", "--episodes", "3", "--json", "out.json")
+    assert outcome.status == 0, outcome.err
+    assert "3 episodes" in outcome.out
+    assert json.loads((tmp_path / "out.json").read_text())
+    assert "dummy has no option 'tsk'" in run("eval", "r", "--env.tsk=x").complaint()
+    assert "task must be one of bandit" in run("eval", "r", "--env.task=x").complaint()
+    shutil.rmtree(tmp_path / "r" / "checkpoints")
+    assert "holds no checkpoint" in run("eval", "r").complaint()
 
 
 # -- envs, bench, export -------------------------------------------------------------------------
