@@ -41,14 +41,18 @@ class Camera:
         import pybullet
 
         if not 0 < hfov_deg < 180:
-            raise ValueError("hfov_deg must be between 0 and 180, got {!r}".format(hfov_deg))
+            raise ValueError(f"hfov_deg must be between 0 and 180, got {hfov_deg!r}")
         self.sensors = tuple(sensors)
         self.size = size
         self.hfov_deg = hfov_deg
         self._client = client
         height, width = size
         vfov = 2 * math.degrees(math.atan(math.tan(math.radians(hfov_deg) / 2) * height / width))
-        self._projection = pybullet.computeProjectionMatrixFOV(vfov, width / height, NEAR_M, FAR_M)
+        projection = list(pybullet.computeProjectionMatrixFOV(vfov, width / height, NEAR_M, FAR_M))
+        # TinyRenderer samples a pixel at its lower left corner; half a pixel moves this to the
+        # centre, without which left and right would not be alike.
+        projection[8], projection[9] = 1.0 / width, 1.0 / height
+        self._projection = projection
 
     def shoot(
         self, position: np.ndarray, heading: float, light: Optional[Light] = None

@@ -82,4 +82,4 @@ def _episode_source(
         return SampledEpisodes((scene,), simulator.library, wanted)
     from sim_adapters.episodes import load_episodes
 
-    return FixedEpisodes(load_episodes(episodes or DATA / "{}-{}.json.gz".format(tier, split)))
+    return FixedEpisodes(load_episodes(episodes or DATA / f"{tier}-{split}.json.gz"))

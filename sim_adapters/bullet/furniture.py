@@ -98,7 +98,9 @@ def cabinet(rng: np.random.Generator) -> Piece:
     doors = max(1, int(w / 0.45))
     for k in range(doors):
         at = -x + (k + 0.85) * w / doors
-        boxes.append(_block((at - 0.02, at), (-y + 0.01, -y + 0.03), (h / 2, h / 2 + 0.14), "metal"))
+        boxes.append(
+            _block((at - 0.02, at), (-y + 0.01, -y + 0.03), (h / 2, h / 2 + 0.14), "metal")
+        )
     return Piece("cabinet", tuple(boxes), w, d)
 
 
@@ -162,7 +164,9 @@ def island(rng: np.random.Generator) -> Piece:
     """A kitchen island: a heavy block with a light top."""
     w, d, h = float(rng.uniform(1.2, 2.0)), float(rng.uniform(0.7, 0.95)), 0.95
     boxes = [
-        _block((-w / 2 + 0.05, w / 2 - 0.05), (-d / 2 + 0.05, d / 2 - 0.05), (0, h - 0.06), "panel"),
+        _block(
+            (-w / 2 + 0.05, w / 2 - 0.05), (-d / 2 + 0.05, d / 2 - 0.05), (0, h - 0.06), "panel"
+        ),
         _block((-w / 2, w / 2), (-d / 2, d / 2), (h - 0.06, h), "stone"),
     ]
     return Piece("island", tuple(boxes), w, d)

@@ -32,9 +32,7 @@ def generate(tier: str, split: str, count: int, seed: int = 0) -> List[Episode]:
         episode = draw_episode(scene, rng, DIFFICULTY[tier], str(len(episodes)))
         if episode is not None:
             episodes.append(episode)
-    raise RuntimeError(
-        "only {} of {} episodes of {} {} found".format(len(episodes), count, tier, split)
-    )
+    raise RuntimeError(f"only {len(episodes)} of {count} episodes of {tier} {split} found")
 
 
 def main(arguments: Optional[Sequence[str]] = None) -> None:
@@ -46,11 +44,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--output", type=Path, default=None, help="default: the packaged file")
     options = parser.parse_args(arguments)
-    name = "{}-{}.json.gz".format(options.tier, options.split)
+    name = f"{options.tier}-{options.split}.json.gz"
     output = options.output or Path(__file__).parent / "data" / name
     episodes = generate(options.tier, options.split, options.episodes, options.seed)
     save_episodes(output, episodes)
-    print("{} episodes in {}".format(len(episodes), output))
+    print(f"{len(episodes)} episodes in {output}")
 
 
 if __name__ == "__main__":

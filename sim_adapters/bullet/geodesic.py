@@ -8,12 +8,14 @@ grid and at most 1.4% longer, where 8 directions would be up to 8% longer.
 from __future__ import annotations
 
 from math import gcd
-from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple
+from typing import TYPE_CHECKING, List, Optional, Sequence, Tuple, Union
 
 import numpy as np
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
+
+Point = Union[Sequence[float], np.ndarray]
 
 CELL_M = 0.05
 SNAP_M = 0.6
@@ -53,8 +55,8 @@ def free_cells(
         bounds: (x_low, y_low, x_high, y_high) of the grid, metres.
         rectangles: obstacles (n, 4).
     """
-    nx = max(1, int(round((bounds[2] - bounds[0]) / cell)))
-    ny = max(1, int(round((bounds[3] - bounds[1]) / cell)))
+    nx = max(1, round((bounds[2] - bounds[0]) / cell))
+    ny = max(1, round((bounds[3] - bounds[1]) / cell))
     xs = bounds[0] + (np.arange(nx) + 0.5) * cell
     ys = bounds[1] + (np.arange(ny) + 0.5) * cell
     free = np.ones((nx, ny), dtype=bool)
@@ -100,13 +102,13 @@ class NavGrid:
         """Metres (..., 2) of cell indices (..., 2)."""
         return self.origin + (np.asarray(index) + 0.5) * self.cell
 
-    def index(self, point: Sequence[float]) -> Tuple[int, int]:
+    def index(self, point: Point) -> Tuple[int, int]:
         """The cell that holds `point`, clipped to the grid."""
         raw = np.floor((np.asarray(point, dtype=np.float64)[:2] - self.origin) / self.cell)
         i, j = np.clip(raw, 0, np.array(self.free.shape) - 1).astype(int)
         return int(i), int(j)
 
-    def snap(self, point: Sequence[float]) -> Optional[Tuple[int, int]]:
+    def snap(self, point: Point) -> Optional[Tuple[int, int]]:
         """The free cell nearest to `point`, or None farther than `SNAP_M` from any."""
         i, j = self.index(point)
         cell = int(self._nearest[0, i, j]), int(self._nearest[1, i, j])
@@ -114,14 +116,14 @@ class NavGrid:
             return None
         return cell
 
-    def same_component(self, a: Sequence[float], b: Sequence[float]) -> bool:
+    def same_component(self, a: Point, b: Point) -> bool:
         """Whether the free cells nearest to two points are connected."""
         first, second = self.snap(a), self.snap(b)
         if first is None or second is None:
             return False
         return bool(self.component[first] == self.component[second])
 
-    def field(self, goal: Sequence[float]) -> np.ndarray:
+    def field(self, goal: Point) -> np.ndarray:
         """Geodesic metres from every cell to `goal`: float64 (nx, ny), inf where unreachable.
 
         The last goal's field is kept.
@@ -139,7 +141,7 @@ class NavGrid:
         self._goal, self._field = key, field
         return field
 
-    def distance(self, point: Sequence[float], goal: Sequence[float]) -> float:
+    def distance(self, point: Point, goal: Point) -> float:
         """Geodesic metres from `point` to `goal`, inf if there is no way.
 
         Bilinear between the four cells around the point; beside an obstacle, where not all four
@@ -155,7 +157,7 @@ class NavGrid:
                 return float(np.array([1 - u, u]) @ patch @ np.array([1 - v, v]))
         return self._distance_beside_obstacle(np.asarray(point, dtype=np.float64)[:2], field)
 
-    def path(self, point: Sequence[float], goal: Sequence[float]) -> np.ndarray:
+    def path(self, point: Point, goal: Point) -> np.ndarray:
         """Corners (n, 2) of a shortest path, both ends included; (0, 2) if there is none."""
         field = self.field(goal)
         cell = self.snap(point)

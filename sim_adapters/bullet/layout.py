@@ -109,7 +109,9 @@ def add_shell(layout: Layout, material: str = "wall0") -> None:
     x0, y0, x1, y1 = layout.bounds
     t = WALL_M
     layout.boxes.append(Box((x0 - t, y0 - t, -0.05), (x1 + t, y1 + t, 0.0), "floor"))
-    layout.boxes.append(Box((x0 - t, y0 - t, CEILING_M), (x1 + t, y1 + t, CEILING_M + 0.05), "ceiling"))
+    layout.boxes.append(
+        Box((x0 - t, y0 - t, CEILING_M), (x1 + t, y1 + t, CEILING_M + 0.05), "ceiling")
+    )
     layout.add_wall((x0 - t, y0 - t, x1 + t, y0), material)
     layout.add_wall((x0 - t, y1, x1 + t, y1 + t), material)
     layout.add_wall((x0 - t, y0, x0, y1), material)
@@ -178,9 +180,7 @@ def _try_place(
             return
 
 
-def _wall_pose(
-    piece: Piece, room: Rectangle, rng: np.random.Generator
-) -> Tuple[float, float, int]:
+def _wall_pose(piece: Piece, room: Rectangle, rng: np.random.Generator) -> Tuple[float, float, int]:
     """Back to a random wall of the room, sometimes right into a corner."""
     quarter = int(rng.integers(4))
     x0, y0, x1, y1 = room
@@ -198,9 +198,7 @@ def _wall_pose(
     }[quarter]
 
 
-def _free_pose(
-    piece: Piece, room: Rectangle, rng: np.random.Generator
-) -> Tuple[float, float, int]:
+def _free_pose(piece: Piece, room: Rectangle, rng: np.random.Generator) -> Tuple[float, float, int]:
     x0, y0, x1, y1 = room
     x, y = float(rng.uniform(x0 + 0.5, x1 - 0.5)), float(rng.uniform(y0 + 0.5, y1 - 0.5))
     return x, y, int(rng.integers(4))
@@ -279,12 +277,12 @@ def build_layout(scene_id: str) -> Layout:
     tier = scene_id.split("-")[0]
     if tier not in tiers:
         raise ValueError(
-            "unknown scene {!r}: procedural scenes are named <tier>-<split>-<number> "
-            "with tier one of {}".format(scene_id, sorted(tiers))
+            f"unknown scene {scene_id!r}: procedural scenes are named <tier>-<split>-<number> "
+            f"with tier one of {sorted(tiers)}"
         )
     for attempt in range(50):
         layout = tiers[tier](scene_rng(scene_id, attempt))
         free = free_cells(layout.bounds, np.array(layout.obstacles), 0.18, 0.1)
         if free.any() and NavGrid(free, layout.bounds, 0.1).main_fraction > 0.97:
             return layout
-    raise RuntimeError("no connected floor plan for scene {!r} in 50 attempts".format(scene_id))
+    raise RuntimeError(f"no connected floor plan for scene {scene_id!r} in 50 attempts")

@@ -115,9 +115,8 @@ class SampledEpisodes:
             if episode is not None:
                 return episode
         raise RuntimeError(
-            "no start and goal between {} and {} m apart in 50 tries over {} scenes".format(
-                self._difficulty.nearest, self._difficulty.farthest, len(self.scene_ids)
-            )
+            f"no start and goal between {self._difficulty.nearest} and {self._difficulty.farthest} m "
+            f"apart in 50 tries over {len(self.scene_ids)} scenes"
         )
 
 

@@ -62,14 +62,12 @@ def procedural_id(tier: str, split: str, number: int) -> str:
         ValueError: unknown tier or split, or a number outside the split's pool.
     """
     if tier not in TIERS:
-        raise ValueError("tier must be one of {}, got {!r}".format(TIERS, tier))
+        raise ValueError(f"tier must be one of {TIERS}, got {tier!r}")
     if split not in POOL:
-        raise ValueError("split must be one of {}, got {!r}".format(tuple(POOL), split))
+        raise ValueError(f"split must be one of {tuple(POOL)}, got {split!r}")
     if not 0 <= number < POOL[split]:
-        raise ValueError(
-            "split {!r} has scenes 0 to {}, got {}".format(split, POOL[split] - 1, number)
-        )
-    return "{}-{}-{:05d}".format(tier, split, number)
+        raise ValueError(f"split {split!r} has scenes 0 to {POOL[split] - 1}, got {number}")
+    return f"{tier}-{split}-{number:05d}"
 
 
 def is_procedural(scene_id: str) -> bool:
@@ -88,7 +86,7 @@ class SceneLibrary:
 
     scenes_dir: str = ""
     capacity: int = 8
-    _kept: "OrderedDict[str, Scene]" = field(default_factory=OrderedDict)
+    _kept: OrderedDict[str, Scene] = field(default_factory=OrderedDict)
 
     def __call__(self, scene_id: str) -> Scene:
         """The scene of that name."""
@@ -105,4 +103,3 @@ class SceneLibrary:
         while len(self._kept) > self.capacity:
             self._kept.popitem(last=False)
         return scene
-

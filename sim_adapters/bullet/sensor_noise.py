@@ -26,8 +26,7 @@ class DepthNoise:
     def __post_init__(self) -> None:
         if self.std_at_1m < 0 or not 0 <= self.dropout < 1:
             raise ValueError(
-                "depth noise needs std_at_1m >= 0 and 0 <= dropout < 1, "
-                "got {} and {}".format(self.std_at_1m, self.dropout)
+                f"depth noise needs std_at_1m >= 0 and 0 <= dropout < 1, got {self.std_at_1m} and {self.dropout}"
             )
 
     def apply(

@@ -46,7 +46,7 @@ class BulletSimulator:
 
         sensors = (sensors,) if isinstance(sensors, str) else tuple(sensors)
         if not sensors or any(sensor not in SENSORS for sensor in sensors):
-            raise ValueError("sensors must be some of {}, got {!r}".format(SENSORS, sensors))
+            raise ValueError(f"sensors must be some of {SENSORS}, got {sensors!r}")
         self.size = _image_size(image_size)
         self.sensors = sensors
         self.allow_sliding = allow_sliding
@@ -175,13 +175,13 @@ def _wrap(angle: float) -> float:
 def _image_size(size: Any) -> Tuple[int, int]:
     height, width = (size, size) if np.isscalar(size) else tuple(size)
     if int(height) < 1 or int(width) < 1:
-        raise ValueError("image_size must be at least 1 pixel, got {!r}".format(size))
+        raise ValueError(f"image_size must be at least 1 pixel, got {size!r}")
     return int(height), int(width)
 
 
 def _observation_space(sensors: Sequence[str], size: Tuple[int, int]) -> spaces.Dict:
     near, far = DEPTH_RANGE_M
-    every = {
+    every: Dict[str, spaces.Space[Any]] = {
         "depth": spaces.Box(near, far, (*size, 1), np.float32),
         "rgb": spaces.Box(0, 255, (*size, 3), np.uint8),
     }

@@ -174,7 +174,10 @@ class Stage:
         import pybullet
 
         shape = pybullet.createVisualShape(
-            pybullet.GEOM_MESH, fileName=str(scene.mesh), physicsClientId=self._client
+            pybullet.GEOM_MESH,
+            fileName=str(scene.mesh),
+            flags=pybullet.VISUAL_SHAPE_DOUBLE_SIDED,
+            physicsClientId=self._client,
         )
         pybullet.createMultiBody(
             baseMass=0.0, baseVisualShapeIndex=shape, physicsClientId=self._client
@@ -182,7 +185,7 @@ class Stage:
 
 
 _FILES: Dict[str, Path] = {}
-_FOLDER: List["tempfile.TemporaryDirectory[str]"] = []
+_FOLDER: List[tempfile.TemporaryDirectory[str]] = []
 
 
 def _picture_files() -> Dict[str, Path]:

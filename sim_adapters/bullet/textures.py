@@ -77,10 +77,9 @@ def _bricks(rng: np.random.Generator) -> np.ndarray:
 
 
 def _checker(rng: np.random.Generator) -> np.ndarray:
-    block = np.indices((SIZE, SIZE)).sum(axis=0) // 1
     i, j = np.indices((SIZE, SIZE)) // (SIZE // 4)
     values = np.where((i + j) % 2, 0.95, 0.62) * _noise(rng, 16, 0.05)
-    return _grey(values + 0.0 * block)
+    return _grey(values)
 
 
 def _stripes(rng: np.random.Generator) -> np.ndarray:
@@ -153,7 +152,7 @@ def pictures(seed: int = 0) -> Dict[str, np.ndarray]:
         "sky": _sky(rng),
     }
     for k in range(8):
-        drawn["art{}".format(k)] = _art(rng)
+        drawn[f"art{k}"] = _art(rng)
     return {name: (255 * np.clip(p, 0, 1)).astype(np.uint8) for name, p in drawn.items()}
 
 
@@ -183,7 +182,9 @@ def _colour(
 ) -> Colour:
     """A random hue with the given ranges of saturation and brightness."""
     hue, s, v = rng.uniform(0, 6), rng.uniform(*saturation), rng.uniform(*value)
-    channels = [v * (1 - s * max(0.0, min(1.0, abs((hue - k) % 6 - 3) * -1 + 2))) for k in (3, 5, 1)]
+    channels = [
+        v * (1 - s * max(0.0, min(1.0, abs((hue - k) % 6 - 3) * -1 + 2))) for k in (3, 5, 1)
+    ]
     return float(channels[0]), float(channels[1]), float(channels[2])
 
 
@@ -204,7 +205,9 @@ def palette(rng: np.random.Generator, wall_kinds: int = 1) -> Dict[str, Paint]:
             floor, _wooden(rng) if floor == "planks" else _colour(rng, (0, 0.35), (0.5, 0.95))
         ),
         "ceiling": Paint("plain", (1.0, 1.0, 0.98)),
-        "partition": Paint(_pick(rng, ["plaster", "bricks", "planks"]), _colour(rng, (0.1, 0.7), (0.6, 1))),
+        "partition": Paint(
+            _pick(rng, ["plaster", "bricks", "planks"]), _colour(rng, (0.05, 0.5), (0.6, 1.0))
+        ),
         "wood": Paint("wood", wood),
         "wood_dark": Paint("wood", dark),
         "panel": Paint("wood", _colour(rng, (0.0, 0.5), (0.5, 1.0))),
@@ -222,7 +225,7 @@ def palette(rng: np.random.Generator, wall_kinds: int = 1) -> Dict[str, Paint]:
     }
     for k in range(wall_kinds):
         kind = _pick(rng, ["plaster", "plaster", "plain", "stripes", "bricks"])
-        paints["wall{}".format(k)] = Paint(kind, _colour(rng, (0.05, 0.45), (0.7, 1.0)))
+        paints[f"wall{k}"] = Paint(kind, _colour(rng, (0.05, 0.45), (0.7, 1.0)))
     for k in range(3):
-        paints["art{}".format(k)] = Paint("art{}".format(int(rng.integers(8))), (1.0, 1.0, 1.0))
+        paints[f"art{k}"] = Paint(f"art{int(rng.integers(8))}", (1.0, 1.0, 1.0))
     return paints
