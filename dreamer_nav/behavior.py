@@ -147,7 +147,10 @@ class Behavior(nn.Module):
         return loss, metrics
 
     def critic_loss(
-        self, feat: Float[Tensor, "H N F"], target: Float[Tensor, "T N"], weight: Float[Tensor, "H N"]
+        self,
+        feat: Float[Tensor, "H N F"],
+        target: Float[Tensor, "T N"],
+        weight: Float[Tensor, "H N"],
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Weighted unit-variance regression of states 0..H-1 to their targets."""
         value = self.critic(feat[:-1].detach()).squeeze(-1)

@@ -98,7 +98,11 @@ class TruncatedNormal:
             dloc = 1 - (low + high) / density
             dscale = z - (low * self.low + high * self.high) / density
             value = self.loc + self.scale * z
-        return value + dloc * (self.loc - self.loc.detach()) + dscale * (self.scale - self.scale.detach())
+        return (
+            value
+            + dloc * (self.loc - self.loc.detach())
+            + dscale * (self.scale - self.scale.detach())
+        )
 
     def mode(self) -> Float[Tensor, "*batch A"]:
         """The density's peak, which is loc (it lies inside the bounds)."""

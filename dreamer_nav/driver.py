@@ -69,9 +69,13 @@ class Driver:
 
     def _keep(self, obs: Rows) -> None:
         # Copied: the vector may reuse its buffers at the next step.
-        self.obs = {s.name: np.array(obs[s.name]).reshape(self.num, *s.shape) for s in self.obs_specs}
+        self.obs = {
+            s.name: np.array(obs[s.name]).reshape(self.num, *s.shape) for s in self.obs_specs
+        }
 
-    def _write(self, ids: np.ndarray, action: np.ndarray, reward: np.ndarray, *flags: np.ndarray) -> None:
+    def _write(
+        self, ids: np.ndarray, action: np.ndarray, reward: np.ndarray, *flags: np.ndarray
+    ) -> None:
         rows = {k: v[ids] for k, v in self.obs.items()}
         rows |= {"action": action, "reward": reward.astype(np.float32)}
         rows |= dict(zip(("is_first", "is_last", "is_terminal"), flags, strict=True))

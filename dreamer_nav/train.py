@@ -38,7 +38,9 @@ class NonFiniteLoss(ArithmeticError):
     """A loss became NaN or infinite; the batch was saved and the last checkpoint is untouched."""
 
 
-def train(config: Config, run_dir: Path, resume: bool = False, checkpoint: Path | None = None) -> Path:
+def train(
+    config: Config, run_dir: Path, resume: bool = False, checkpoint: Path | None = None
+) -> Path:
     """Train until `config.train.steps`; returns the run folder. `resume` goes on from the last checkpoint."""
     run_dir = Path(run_dir)
     if config.threads:
