@@ -60,7 +60,7 @@ def make_environment(folder: Path, *wheels: Path) -> Path:
     installed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
     installed |= {path for path in site.getsitepackages() if Path(path).is_dir()}
     (target / "dependencies.pth").write_text("\n".join(sorted(installed)) + "\n")
-    pip = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
+    pip: list[str | Path] = [sys.executable, "-m", "pip", "--python", python, "install", "--quiet"]
     # Without --ignore-installed, pip would take the checkout's own editable install for an old version to remove.
     options = ["--no-deps", "--no-index", "--ignore-installed"]
     for wheel in wheels:
