@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any, Dict
 
 from sim_adapters import wire, worker
@@ -25,6 +26,7 @@ class LocalEnv:
 
     def start(self) -> None:
         """Builds the environment."""
+        sys.path[:0] = [folder for folder in self.spec.path if folder not in sys.path]
         self._env = worker.make_env(self.spec.name, dict(self.spec.kwargs))
 
     def wait_ready(self, timeout_s: float) -> Dict[str, Any]:

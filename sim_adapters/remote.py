@@ -102,11 +102,9 @@ def find_interpreter(python: Optional[str]) -> str:
 
 def _conda_prefixes() -> List[str]:
     prefixes: List[str] = []
-    with (
-        contextlib.suppress(OSError),
-        open(os.path.expanduser("~/.conda/environments.txt"), encoding="utf-8") as listed,
-    ):
-        prefixes += [line.strip() for line in listed if line.strip()]
+    with contextlib.suppress(OSError):
+        with open(os.path.expanduser("~/.conda/environments.txt"), encoding="utf-8") as listed:
+            prefixes += [line.strip() for line in listed if line.strip()]
     conda = os.environ.get("CONDA_EXE")
     if conda:
         folder = os.path.join(os.path.dirname(os.path.dirname(conda)), "envs")

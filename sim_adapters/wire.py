@@ -129,6 +129,10 @@ class Channel:
         self._payload_start = 0
         self._frame_size = _PREFIX.size
 
+    def _set_timeout(self, timeout_s: Optional[float]) -> None:
+        if timeout_s != self._sock.gettimeout():  # setting it costs a system call
+            self._sock.settimeout(timeout_s)
+
     def close(self) -> None:
         """Closes the socket; a second call does nothing."""
         self._sock.close()
@@ -139,7 +143,7 @@ class Channel:
 
     def send_buffers(self, buffers: List[Any], timeout_s: Optional[float] = None) -> None:
         """Sends what `pack` returned."""
-        self._sock.settimeout(timeout_s)
+        self._set_timeout(timeout_s)
         try:
             sent = self._sock.sendmsg(buffers[:64])
             for buffer in buffers:
@@ -151,7 +155,7 @@ class Channel:
 
     def receive(self, timeout_s: Optional[float] = None) -> Any:
         """The next tree. Raises TimeoutError, EOFError (the other side is gone), ProtocolError."""
-        self._sock.settimeout(timeout_s)
+        self._set_timeout(timeout_s)
         while not self._is_complete():
             self._reserve(self._frame_size)
             with memoryview(self._buffer) as view:

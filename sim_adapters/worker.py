@@ -1,8 +1,8 @@
 """The process behind one environment of `vector.VectorEnv`: `python worker.py FD`.
 
 It runs under any Python from 3.8 with numpy and gymnasium; nothing of ours has to be installed
-there. Everything that prints (simulators do, also from C) goes to the log the parent gave as
-stderr; messages have the socket FD.
+there. Messages have the socket FD to themselves: simulators print, also from C, so stdout and
+stderr are the parent's log.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import time
 import traceback
 from typing import Any, Callable, Dict, List
 
-CLOSE_GRACE_S = 5.0
+CLOSE_GRACE_S = 2.0
 
 
 def make_env(name: str, kwargs: Dict[str, Any]) -> Any:
@@ -153,7 +153,6 @@ def _die_with_parent(fd: int, parent_pid: int) -> None:
 
 def main() -> None:
     """Serves one environment on the socket whose descriptor is the first argument."""
-    os.dup2(2, 1)
     faulthandler.enable()
     sys.path.pop(0)  # this folder: its modules are `sim_adapters.x`, never top-level
     sock = socket.socket(fileno=int(sys.argv[1]))
