@@ -48,6 +48,7 @@ class Actor(nn.Module):
         self.mlp = MLP(feat_size, config.head, action.size if action.discrete else 2 * action.size)
 
     def forward(self, feat: Float[Tensor, "*batch F"]) -> OneHot | TruncatedNormal:
+        """The action distribution of each state, in float32."""
         out = self.mlp(feat).float()
         if self.discrete:
             return OneHot(out)

@@ -16,8 +16,8 @@ __all__ = [
     "EvalConfig",
     "HeadConfig",
     "OptimizerConfig",
-    "ReplayConfig",
     "RSSMConfig",
+    "ReplayConfig",
     "TrainConfig",
 ]
 
@@ -96,7 +96,9 @@ class AgentConfig:
     )
     kl_balance: float = _f(0.8, "share of the KL gradient that trains the prior")
     kl_free_nats: float = _f(0.0, "KL below this many nats has no gradient")
-    kl_free_average: bool = _f(True, "free nats apply to the batch mean (as the original), else per state")
+    kl_free_average: bool = _f(
+        True, "free nats apply to the batch mean (as the original), else per state"
+    )
 
     horizon: int = _f(15, "imagined steps")
     discount: float = _f(0.99, "discount factor per agent step")
@@ -110,13 +112,16 @@ class AgentConfig:
         "original", "pathwise gradient of continuous actions: as the original's TF op, or exact"
     )
     aligned_baseline: bool = _f(
-        False, "reinforce baseline aligned with its return (v of the next state), not the original's v"
+        False,
+        "reinforce baseline aligned with its return (v of the next state), not the original's v",
     )
     slow_critic_every_updates: int = _f(100, "the slow critic is copied every this many updates")
     precision: Literal["float32", "bfloat16"] = _f(
         "float32", "matrix-product precision; norms, logits, losses and KL stay float32"
     )
-    expl_noise: float = _f(0.0, "training actions: probability of (or std of) extra random action noise")
+    expl_noise: float = _f(
+        0.0, "training actions: probability of (or std of) extra random action noise"
+    )
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,7 @@ class TruncatedNormal:
         with torch.no_grad():
             z = torch.special.ndtri((self.cdf_low + noise * self.mass).clamp(1e-7, 1 - 1e-7))
             z = torch.minimum(torch.maximum(z, self.low), self.high)
-        if self.original_grad:
-            x = self.loc + self.scale * z
-        else:
-            x = self._exact_path(z, noise)
+        x = self.loc + self.scale * z if self.original_grad else self._exact_path(z, noise)
         return x + (x.clamp(-1 + _CLIP, 1 - _CLIP) - x).detach()
 
     def _exact_path(self, z: Tensor, noise: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
@@ -55,6 +56,7 @@ class Dense(nn.Linear):
         return F.elu(self.norm(x))
 
     def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch U"]:
+        """Product, norm and ELU."""
         return self.activate(super().forward(x))
 
 
@@ -63,7 +65,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, inputs: int, config: HeadConfig, outputs: int) -> None:
         sizes = [inputs] + [config.units] * config.layers
-        layers = [Dense(a, b, config.layer_norm) for a, b in zip(sizes, sizes[1:], strict=False)]
+        layers = [Dense(a, b, config.layer_norm) for a, b in pairwise(sizes)]
         super().__init__(*layers, nn.Linear(sizes[-1], outputs))
 
 
@@ -77,6 +79,7 @@ class GRUCell(nn.Module):
         self.norm = _LayerNorm(3 * size)
 
     def forward(self, x: Float[Tensor, "B I"], h: Float[Tensor, "B D"]) -> Float[Tensor, "B D"]:
+        """The next state."""
         gates = self.norm(self.linear(torch.cat([x, h], -1)))
         reset, candidate, update = gates.float().chunk(3, -1)
         candidate = torch.tanh(torch.sigmoid(reset) * candidate)
@@ -141,7 +144,7 @@ class Encoder(nn.Module):
             channels = [sum(s.shape[2] for s in specs if s.is_image)]
             channels += [config.cnn_depth * 2**i for i in range(4)]
             layers: list[nn.Module] = []
-            for inputs, outputs in zip(channels, channels[1:], strict=False):
+            for inputs, outputs in pairwise(channels):
                 layers += [nn.Conv2d(inputs, outputs, 4, 2)]
                 layers += [_ChannelNorm(outputs)] if config.layer_norm else []
                 layers += [nn.ELU()]
@@ -151,7 +154,7 @@ class Encoder(nn.Module):
         if self.vectors:
             sizes = [sum(_vector_sizes(specs, polar).values())]
             sizes += [config.mlp_units] * config.mlp_layers
-            dense = [Dense(a, b, config.layer_norm) for a, b in zip(sizes, sizes[1:], strict=False)]
+            dense = [Dense(a, b, config.layer_norm) for a, b in pairwise(sizes)]
             self.mlp = nn.Sequential(*dense)
             self.size += config.mlp_units
 
@@ -193,7 +196,7 @@ class Decoder(nn.Module):
             self.cnn = nn.Sequential(*_upsampling(widths, config.layer_norm))
         if vectors:
             sizes = [inputs] + [config.mlp_units] * config.mlp_layers
-            dense = [Dense(a, b, config.layer_norm) for a, b in zip(sizes, sizes[1:], strict=False)]
+            dense = [Dense(a, b, config.layer_norm) for a, b in pairwise(sizes)]
             self.mlp = nn.Sequential(*dense)
             self.outputs = nn.ModuleDict({k: nn.Linear(sizes[-1], n) for k, n in vectors.items()})
         self.has_vectors = bool(vectors)

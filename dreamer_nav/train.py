@@ -197,7 +197,7 @@ class Trainer:
         self._clock = now
 
     def _show(self, bar: Any) -> None:
-        shown = {"updates": self.agent.num_updates}
+        shown: dict[str, int | str] = {"updates": self.agent.num_updates}
         means = self.episodes.means()
         for key, label in (("episode/success_rate", "success"), ("episode/return", "return")):
             if key in means:

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -27,9 +28,9 @@ RUN = (
 )
 
 
-def tiny(steps: int, **train_settings: object) -> Config:
+def tiny(steps: int, **train_settings: Any) -> Config:
     config = load_config("debug", [])
-    settings = {
+    settings: dict[str, Any] = {
         "steps": steps,
         "prefill_steps": 40,
         "steps_per_update": 2.5,
