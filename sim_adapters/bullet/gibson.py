@@ -12,8 +12,8 @@ from typing import Iterator, List, Tuple
 
 import numpy as np
 
-from sim_adapters.bullet.geodesic import CELL_M, NavGrid, free_cells
-from sim_adapters.bullet.scene import Floor, Scene
+from sim_adapters.bullet.geodesic import CELL_M
+from sim_adapters.bullet.scene import Scene, build_floor
 
 MESH = "mesh_z_up.obj"
 FLOORS = "floors.txt"
@@ -67,8 +67,8 @@ def read_floors(path: Path) -> List[float]:
     return sorted(heights)
 
 
-def gibson_scene(scene_id: str, scenes_dir: str, radius: float) -> Scene:
-    """Load a scene and work out where an agent of `radius` metres may go on each floor.
+def gibson_scene(scene_id: str, scenes_dir: str) -> Scene:
+    """Load a scene and work out where the agent may go on each floor.
 
     Floors on which the agent fits nowhere are left out.
 
@@ -87,9 +87,10 @@ def gibson_scene(scene_id: str, scenes_dir: str, radius: float) -> Scene:
         for height in heights:
             occupied = occupied_cells(bounds, height, client)
             obstacles = merge_cells(occupied, bounds[:2], CELL_M)
-            free = free_cells(_grid_bounds(occupied, bounds), obstacles, radius)
-            if free.any():
-                floors.append(Floor(height, obstacles, NavGrid(free, bounds[:2])))
+            try:
+                floors.append(build_floor(height, obstacles, _grid_bounds(occupied, bounds)))
+            except ValueError:
+                continue  # an attic or a roof
     finally:
         pybullet.disconnect(physicsClientId=client)
     if not floors:

@@ -7,7 +7,6 @@ from typing import Callable, Dict, Optional, Sequence, Tuple
 
 import numpy as np
 
-from sim_adapters.bullet.geodesic import NavGrid
 from sim_adapters.bullet.scene import POOL, Floor, Scene, procedural_id
 from sim_adapters.episodes import Episode
 
@@ -39,17 +38,16 @@ def draw_episode(
 ) -> Optional[Episode]:
     """One episode in `scene`, or None if it has no pair of the wanted kind.
 
-    Start and goal are centres of free cells of the largest connected area, off by up to half a
-    cell; the heading is uniform.
+    Start and goal are centres of cells of the largest connected area on which the agent touches
+    nothing; the heading is uniform.
     """
     floor = scene.floors[int(rng.integers(len(scene.floors)))]
     blocked = bool(rng.random() < difficulty.blocked_share)
-    cells = np.argwhere(floor.grid.component == floor.grid.main_component)
     for _ in range(8):
-        goal = _point(floor.grid, cells, rng)
+        goal = _point(floor, rng)
         field = floor.grid.field(goal)
         for _ in range(ATTEMPTS // 8):
-            start = _point(floor.grid, cells, rng)
+            start = _point(floor, rng)
             distance = float(field[floor.grid.index(start)])
             if not difficulty.nearest <= distance <= difficulty.farthest:
                 continue
@@ -59,8 +57,8 @@ def draw_episode(
     return None
 
 
-def _point(grid: NavGrid, cells: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return grid.centre(cells[int(rng.integers(len(cells)))])
+def _point(floor: Floor, rng: np.random.Generator) -> np.ndarray:
+    return floor.grid.centre(floor.standing[int(rng.integers(len(floor.standing)))])
 
 
 def _episode(

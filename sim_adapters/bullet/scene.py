@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import List, Optional
+from typing import List, Optional, Sequence
 
 import numpy as np
 
-from sim_adapters.bullet.geodesic import NavGrid, free_cells
+from sim_adapters.bullet.geodesic import CELL_M, NavGrid, free_cells
 from sim_adapters.bullet.layout import Layout, build_layout
 
 AGENT_RADIUS_M = 0.18
@@ -25,12 +25,35 @@ class Floor:
     Attributes:
         height: of the floor, metres.
         obstacles: rectangles (n, 4) that stop the agent.
-        grid: where the agent's centre may be.
+        grid: geodesic distances.
+        standing: cells (m, 2) of `grid`, connected, on whose centres the agent touches nothing.
     """
 
     height: float
     obstacles: np.ndarray
     grid: NavGrid
+    standing: np.ndarray
+
+
+def build_floor(
+    height: float, obstacles: np.ndarray, bounds: Sequence[float], radius: float = AGENT_RADIUS_M
+) -> Floor:
+    """Work out where an agent of `radius` metres may go.
+
+    Arguments:
+        height: of the floor, metres.
+        obstacles: rectangles (n, 4).
+        bounds: (x_low, y_low, x_high, y_high) of the floor, metres.
+
+    Raises:
+        ValueError: the agent fits nowhere.
+    """
+    grid = NavGrid(free_cells(bounds, obstacles, radius - CELL_M / 2), bounds)
+    clear = free_cells(bounds, obstacles, radius)
+    standing = np.argwhere(clear & (grid.component == grid.main_component))
+    if not len(standing):
+        raise ValueError("the scene has no place where the agent fits")
+    return Floor(height, obstacles, grid, standing)
 
 
 @dataclass
@@ -51,8 +74,7 @@ def procedural_scene(scene_id: str) -> Scene:
     """Build a scene of a tier from its name, such as "room-train-00017"."""
     layout = build_layout(scene_id)
     obstacles = np.array(layout.obstacles, dtype=np.float64)
-    grid = NavGrid(free_cells(layout.bounds, obstacles, AGENT_RADIUS_M), layout.bounds)
-    return Scene(scene_id, [Floor(0.0, obstacles, grid)], layout=layout)
+    return Scene(scene_id, [build_floor(0.0, obstacles, layout.bounds)], layout=layout)
 
 
 def procedural_id(tier: str, split: str, number: int) -> str:
@@ -98,7 +120,7 @@ class SceneLibrary:
         else:
             from sim_adapters.bullet.gibson import gibson_scene
 
-            scene = gibson_scene(scene_id, self.scenes_dir, AGENT_RADIUS_M)
+            scene = gibson_scene(scene_id, self.scenes_dir)
         self._kept[scene_id] = scene
         while len(self._kept) > self.capacity:
             self._kept.popitem(last=False)

@@ -13,6 +13,7 @@ from sim_adapters.bullet.camera import DEPTH_RANGE_M, Camera
 from sim_adapters.bullet.scene import AGENT_RADIUS_M, Floor, Scene, SceneLibrary
 from sim_adapters.bullet.sensor_noise import DepthNoise
 from sim_adapters.bullet.stage import Stage
+from sim_adapters.bullet.topdown import TopDownMap
 
 SENSORS = ("depth", "rgb")
 
@@ -153,6 +154,18 @@ class BulletSimulator:
             return np.zeros((0, 3))
         flat = floor.grid.path(position[:2], goal[:2])
         return np.hstack([flat, np.full((len(flat), 1), floor.height)])
+
+    def top_down(self, size: int = 256) -> Tuple[np.ndarray, np.ndarray, float]:
+        """A map of the current floor: picture, place and scale.
+
+        Arguments:
+            size: pixels of the longer side.
+
+        Returns the picture, uint8 (H, W, 3) with +y up, the world (x, y) in metres of its lower
+        left corner, and its pixels a metre.
+        """
+        plan = TopDownMap(self.scene, self.floor.height, size)
+        return plan.image, plan.low, plan.pixels_per_m
 
     def close(self) -> None:
         """Disconnect from PyBullet; a second call does nothing."""

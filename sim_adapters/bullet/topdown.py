@@ -30,15 +30,20 @@ class TopDownMap:
         scene: what to draw.
         height: of the floor to draw, metres.
         size: pixels of the longer side.
+
+    Attributes:
+        image: the floor plan, uint8 (H, W, 3).
+        low: world (x, y) of its lower left corner, metres.
+        pixels_per_m: its scale.
     """
 
     def __init__(self, scene: Scene, height: float = 0.0, size: int = 256) -> None:
         floor = scene.floor_at(height)
         extent = np.array(floor.grid.free.shape) * floor.grid.cell
         margin = 0.2
-        self._origin = floor.grid.origin - margin
-        self._scale = (size - 1) / float((extent + 2 * margin).max())
-        columns, rows = np.ceil((extent + 2 * margin) * self._scale).astype(int)
+        self.low = floor.grid.origin - margin
+        self.pixels_per_m = size / float((extent + 2 * margin).max())
+        columns, rows = np.round((extent + 2 * margin) * self.pixels_per_m).astype(int)
         self.image = np.empty((int(rows), int(columns), 3), dtype=np.uint8)
         self.image[:] = OUTSIDE
         if scene.layout is not None:
@@ -80,8 +85,8 @@ class TopDownMap:
 
     def _pixel(self, points: np.ndarray) -> np.ndarray:
         """(column, row) of points (..., 2), not rounded."""
-        at = (np.asarray(points, dtype=np.float64)[..., :2] - self._origin) * self._scale
-        return np.stack([at[..., 0], self.image.shape[0] - 1 - at[..., 1]], axis=-1)
+        at = (np.asarray(points, dtype=np.float64)[..., :2] - self.low) * self.pixels_per_m
+        return np.stack([at[..., 0], self.image.shape[0] - at[..., 1]], axis=-1)
 
     def _draw_layout(self, scene: Scene) -> None:
         assert scene.layout is not None
@@ -92,10 +97,12 @@ class TopDownMap:
             colour = means[paint.picture] * np.array(paint.tint)
             if box.material == "floor":  # pale, so that what stands on it stands out
                 colour = 0.45 * colour + 0.55 * 255.0
+            elif box.material.startswith(("wall", "partition")):
+                colour = 0.5 * colour
             self._fill((*box.low[:2], *box.high[:2]), colour)
 
     def _draw_obstacles(self, obstacles: np.ndarray, extent: np.ndarray) -> None:
-        low = self._origin + 0.2
+        low = self.low + 0.2
         self._fill((low[0], low[1], low[0] + extent[0], low[1] + extent[1]), np.array(FREE))
         for rectangle in obstacles:
             self._fill(rectangle, np.array(OCCUPIED))
@@ -110,13 +117,13 @@ class TopDownMap:
 
     def _disc(self, picture: np.ndarray, at: np.ndarray, radius: float, colour: Colour) -> None:
         column, row = self._pixel(at)
-        r = max(1.5, radius * self._scale)
+        r = max(1.5, radius * self.pixels_per_m)
         j, i = np.meshgrid(np.arange(picture.shape[1]), np.arange(picture.shape[0]))
         picture[(i - row) ** 2 + (j - column) ** 2 <= r**2] = colour
 
     def _line(self, picture: np.ndarray, points: np.ndarray, colour: Colour, width: float) -> None:
         pixels = self._pixel(np.asarray(points))
-        half = max(0, round(width * self._scale / 2))
+        half = max(0, round(width * self.pixels_per_m / 2))
         for a, b in zip(pixels[:-1], pixels[1:]):
             count = int(np.ceil(np.abs(b - a).max())) + 1
             for column, row in np.round(np.linspace(a, b, count)).astype(int):
