@@ -261,12 +261,18 @@ def _bench(words: list[str]) -> None:
         "--preset", metavar="P", help=f"a preset's name or a YAML file [{DEFAULT_PRESET}]"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
+    parser.add_argument(
+        "--seconds", type=_count, default=20, metavar="S", help="length of a measurement [20]"
+    )
+    parser.add_argument(
+        "--profile", type=_count, default=0, metavar="N", help="show an update's N costliest steps"
+    )
     args, settings = _parse(parser, words)
     config = load_config(args.preset or DEFAULT_PRESET, settings)
     check_output(args.json)
     from dreamer_nav.bench import bench
 
-    bench(config, json_path=args.json)
+    bench(config, json_path=args.json, seconds=float(args.seconds), profile=args.profile)
 
 
 def _export(words: list[str]) -> None:

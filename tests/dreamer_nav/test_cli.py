@@ -477,9 +477,9 @@ def test_a_run_is_evaluated_and_wrong_environments_are_one_line(
     trained: Path, run: Run, tmp_path: Path
 ) -> None:
     shutil.copytree(trained, tmp_path / "r")
-    outcome = run("eval", "r", "--episodes", "3", "--json", "out.json")
-    assert outcome.status == 0, outcome.err
-    assert "3 episodes" in outcome.out
+    done = _process("eval", "r", "--episodes", "3", "--json", "out.json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "3 episodes" in done.stdout
     assert json.loads((tmp_path / "out.json").read_text())
     assert "dummy has no option 'tsk'" in run("eval", "r", "--env.tsk=x").complaint()
     assert "task must be one of bandit" in run("eval", "r", "--env.task=x").complaint()
@@ -521,7 +521,10 @@ def test_bench_hands_over_the_configuration(run: Run, monkeypatch: pytest.Monkey
     _replace(monkeypatch, "dreamer_nav.bench", bench=bench)
     words = ["--preset", "atari", "--threads", "2", "--json", "b.json"]
     assert run("bench", *words).status == 0
-    assert calls == [{"config": load_config("atari", ["threads=2"]), "json_path": Path("b.json")}]
+    expected = {"config": load_config("atari", ["threads=2"]), "json_path": Path("b.json")}
+    assert calls == [{**expected, "seconds": 20.0, "profile": 0}]
+    assert run("bench", *words, "--seconds", "3", "--profile=9").status == 0
+    assert calls[1] == {**expected, "seconds": 3.0, "profile": 9}
 
 
 def test_export_without_its_package_is_answered_with_the_install_line(
