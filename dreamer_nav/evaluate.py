@@ -1,0 +1,257 @@
+"""Evaluation: an agent and its baselines on the same fixed, seeded episodes."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gymnasium as gym
+
+from dreamer_nav import __version__
+from dreamer_nav.agent import Agent
+from dreamer_nav.atomic import write_atomic
+from dreamer_nav.config import Config
+from dreamer_nav.episode_video import EpisodeRecorder
+from dreamer_nav.failures import UsageError
+from dreamer_nav.presets import to_dict
+from dreamer_nav.report import format_table, report_json, summarize
+from dreamer_nav.rollouts import (
+    AgentPolicy,
+    EpisodeResult,
+    EpisodewisePolicy,
+    Policy,
+    RandomPolicy,
+    Rollout,
+    fixed_episodes,
+    run_episodes,
+)
+from dreamer_nav.runs import LoadedRun, build_env, describe_spaces, load_run
+
+__all__ = ["EpisodeResult", "evaluate_agent", "evaluate_run"]
+
+EPISODE_SEED = 0  # the same for every run, so that runs of different seeds meet the same episodes
+
+
+def evaluate_agent(
+    agent: Agent,
+    make_env: Callable[[], gym.Env],
+    *,
+    episodes: int,
+    seed: int,
+    sample_actions: bool,
+    num_envs: int = 8,
+    on_step: Callable[[Rollout], None] | None = None,
+    on_episode: Callable[[EpisodeResult], None] | None = None,
+) -> list[EpisodeResult]:
+    """Play a fixed set of episodes with the agent and leave the agent as it was.
+
+    Args:
+        agent: may be in the middle of its training.
+        make_env: builds one environment in this process.
+        episodes: how many; from the environment's own list, its first ones.
+        seed: of the episodes, their noise and the agent's sampling.
+        sample_actions: sample the actions instead of taking their mode.
+        num_envs: environments in lockstep; changes the speed, not which episodes are played.
+        on_step, on_episode: see `run_episodes`.
+
+    Raises:
+        ValueError: more episodes than the environment's list has.
+    """
+    return run_episodes(
+        AgentPolicy(agent, sample_actions),
+        make_env,
+        episodes=episodes,
+        seed=seed,
+        num_envs=num_envs,
+        on_step=on_step,
+        on_episode=on_episode,
+    )
+
+
+@dataclass(frozen=True)
+class _Task:
+    """What is evaluated: the environment's settings, how many episodes, a name for files."""
+
+    config: Config
+    settings: dict[str, Any]
+    episodes: int
+    label: str
+    has_goals: bool
+
+    def make_env(self) -> gym.Env:
+        return build_env(self.config, **self.settings)
+
+    @property
+    def title(self) -> str:
+        env = {**self.config.env, **self.settings}
+        names = [str(env[key]) for key in ("name", "tier", "task", "split") if env.get(key)]
+        return " ".join(names)
+
+
+def evaluate_run(
+    path: Path,
+    *,
+    episodes: int | None = None,
+    env_overrides: Mapping[str, Any] | None = None,
+    episodes_file: Path | None = None,
+    video: bool = False,
+    json_path: Path | None = None,
+    baselines: bool = True,
+    device: str | None = None,
+) -> dict[str, Any]:
+    """Evaluate a run's newest checkpoint, or one checkpoint, and print the table.
+
+    Args:
+        path: a run's folder, or a checkpoint's.
+        episodes: how many; None for the whole of `episodes_file`, else the run's `eval.episodes`
+            or as many as the environment's list has.
+        env_overrides: settings of the environment on top of the run's `eval.env`.
+        episodes_file: a PointNav-v1 file to use instead of the environment's episodes.
+        video: record the first episodes; see `EpisodeRecorder`.
+        json_path: where the figures go besides the run's eval/<set>-<step>.json.
+        baselines: play the same episodes with the random, greedy and shortest-path policies
+            (where there are no goals, random alone).
+        device: where the agent computes; None for the run's.
+
+    Returns:
+        What the JSON file holds.
+
+    Raises:
+        UsageError: an environment that can't be built or isn't the agent's, too many episodes.
+        FileNotFoundError, CheckpointError: no such run, checkpoint or episode file.
+    """
+    run = load_run(Path(path), device)
+    task = _choose_task(run, dict(env_overrides or {}), episodes_file, episodes)
+    output = run.run_dir / "eval" / f"{task.label}-{run.step:09d}.json"
+    output.parent.mkdir(exist_ok=True)
+    recorder = EpisodeRecorder() if video else None
+    results = _play(run, task, baselines, recorder)
+    summaries = {name: summarize(played) for name, played in results.items()}
+    report = {**_context(run, task), **report_json(summaries, results)}
+    heading = f"{task.title}: {run.run_dir} at step {run.step:,}, {task.episodes} episodes"
+    print(f"{heading}, mean [95% interval]\n\n{format_table(summaries)}\n")
+    content = (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
+    written = [output] if json_path is None else [output, Path(json_path)]
+    for file in written:
+        write_atomic(file, content)
+    if recorder is not None:
+        written += recorder.write(run.run_dir / "videos", f"{task.label}-{run.step:09d}")
+    print("\n".join(f"Written: {file}" for file in written))
+    return report
+
+
+def _choose_task(
+    run: LoadedRun, overrides: dict[str, Any], episodes_file: Path | None, episodes: int | None
+) -> _Task:
+    if episodes_file is not None:
+        overrides["episodes"] = str(Path(episodes_file).absolute())
+    settings = {**run.config.eval.env, **overrides}
+    try:
+        env = build_env(run.config, **settings)
+    except ValueError as error:
+        raise UsageError(f"The environment of the evaluation cannot be built: {error}") from error
+    try:
+        _check_spaces(run, env)
+        there = fixed_episodes(env)
+        has_goals = _has_goals(env)
+    finally:
+        env.close()
+    if episodes is None:
+        whole_file = episodes_file is not None and there is not None
+        episodes = there if whole_file else min(run.config.eval.episodes, there or 2**31)
+    assert episodes is not None
+    if there is not None and episodes > there:
+        raise UsageError(
+            f"{episodes} episodes were asked for and the set holds {there}; "
+            f"ask for at most {there}, or give another set (--episodes-file)."
+        )
+    label = _label({**run.config.env, **settings}, overrides)
+    return _Task(run.config, settings, episodes, label, has_goals)
+
+
+def _check_spaces(run: LoadedRun, env: gym.Env) -> None:
+    """Refuse an environment that the agent was not built for."""
+    try:
+        obs, action = describe_spaces(env.observation_space, env.action_space, run.config)
+    except ValueError as error:
+        raise UsageError(str(error)) from error
+    known = {s.name: s for s in run.agent.obs}
+    for spec in (s for s in obs if known.get(s.name) != s):
+        raise UsageError(
+            f"The environment gives {spec}; the agent was trained on {known.get(spec.name)}."
+        )
+    if missing := sorted(set(known) - {s.name for s in obs}):
+        raise UsageError(f"The agent needs {', '.join(missing)}, which the environment lacks.")
+    if action != run.agent.action:
+        raise UsageError(f"The environment takes {action}; the agent gives {run.agent.action}.")
+
+
+def _has_goals(env: gym.Env) -> bool:
+    from sim_adapters.pointgoal import PointGoalEnv
+
+    return isinstance(env.unwrapped, PointGoalEnv)
+
+
+def _label(env: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
+    """A file name that tells episode sets apart: val, val-tier_apartment, episodes_mine."""
+    parts = [str(env.get("split", env["name"]))]
+    for key, value in sorted(overrides.items()):
+        if key == "episodes":
+            value = Path(value).name.removesuffix(".gz").removesuffix(".json")
+        if key != "split":
+            parts.append(f"{key}_{value}")
+    return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts))[:100]
+
+
+def _policies(run: LoadedRun, task: _Task, baselines: bool) -> dict[str, Policy]:
+    policies: dict[str, Policy] = {
+        "dreamer": AgentPolicy(run.agent, run.config.eval.sample_actions)
+    }
+    if not baselines:
+        return policies
+    if task.has_goals:
+        from sim_adapters.nav_baselines import GreedyPolicy, ShortestPathPolicy
+
+        policies["shortest path"] = EpisodewisePolicy(ShortestPathPolicy)
+        policies["greedy"] = EpisodewisePolicy(GreedyPolicy)
+    policies["random"] = RandomPolicy()
+    return policies
+
+
+def _play(
+    run: LoadedRun, task: _Task, baselines: bool, recorder: EpisodeRecorder | None
+) -> dict[str, list[EpisodeResult]]:
+    from tqdm import tqdm
+
+    results: dict[str, list[EpisodeResult]] = {}
+    for name, policy in _policies(run, task, baselines).items():
+        batched = isinstance(policy, AgentPolicy)
+        with tqdm(total=task.episodes, desc=name, unit="episode", leave=False) as bar:
+            results[name] = run_episodes(
+                policy,
+                task.make_env,
+                episodes=task.episodes,
+                seed=EPISODE_SEED,
+                num_envs=8 if batched else 1,
+                on_step=recorder.on_step if batched and recorder is not None else None,
+                on_episode=lambda result, bar=bar: bar.update(),  # type: ignore[misc]
+            )
+    return results
+
+
+def _context(run: LoadedRun, task: _Task) -> dict[str, Any]:
+    """What the figures are of."""
+    return {
+        "version": __version__,
+        "run": str(run.run_dir),
+        "checkpoint": f"checkpoints/step-{run.step:09d}",
+        "step": run.step,
+        "env": {**run.config.env, **task.settings},
+        "seed": EPISODE_SEED,
+        "sample_actions": run.config.eval.sample_actions,
+        "config": to_dict(run.config),
+    }
