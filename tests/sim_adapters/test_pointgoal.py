@@ -163,6 +163,13 @@ def test_collisions_cost_nothing_by_default() -> None:
     assert rewards == pytest.approx([-0.01], abs=1e-5)
 
 
+def test_a_collision_of_a_continuous_action_is_counted() -> None:
+    # The arc is driven as chord and turn: what the chord touches counts, the turn touches nothing.
+    one = episode((3.0, 1.0), start=(1.9, 1.0), scene="gap")
+    _, last = play(build(one, actions="continuous"), [np.array([1.0, 0.1])])
+    assert (last[4]["collisions"], last[4]["collided"]) == (1, True)
+
+
 # Ends
 
 
@@ -186,6 +193,13 @@ def test_the_default_time_limit_is_500_steps() -> None:
     env.reset(seed=0)
     ends = [any(env.step(LEFT)[2:4]) for _ in range(500)]
     assert ends.index(True) == 499
+
+
+def test_a_step_after_the_time_limit_is_refused() -> None:
+    env = build(episode((2.0, 1.0)), max_steps=1)
+    play(env, [LEFT])
+    with pytest.raises(RuntimeError, match="call reset"):
+        env.step(LEFT)
 
 
 def test_a_step_after_the_end_is_refused() -> None:
