@@ -67,6 +67,8 @@ def _frozen(module: nn.Module) -> Iterator[None]:
 class Agent(nn.Module):
     """DreamerV2: world model, actor and critic with their optimizers."""
 
+    updates: Tensor
+
     def __init__(
         self,
         obs: Sequence[ObsSpec],

@@ -52,7 +52,8 @@ class Actor(nn.Module):
         out = self.mlp(feat).float()
         if self.discrete:
             return OneHot(out)
-        return TruncatedNormal.from_outputs(*out.chunk(2, -1), self.original_grad)
+        loc, std = out.chunk(2, -1)
+        return TruncatedNormal.from_outputs(loc, std, self.original_grad)
 
 
 class Behavior(nn.Module):

@@ -96,8 +96,8 @@ class Driver:
             self.history[i].append(self._action[i].tolist())
         done = terminated | truncated
         self._write(np.arange(self.num), self._action, reward, self.is_first, done, terminated)
-        for i in np.flatnonzero(done):
-            self._finish(int(i), infos["envs"][i])
+        for ended in np.flatnonzero(done).tolist():
+            self._finish(ended, infos["envs"][ended])
         if done.any():
             self._reset(done)
         return self.num

@@ -19,10 +19,12 @@ __all__ = ["KerasAdam"]
 class KerasAdam(nn.Module):
     """Optimizer of a list of parameters; its moments and step counter are buffers, so they checkpoint."""
 
+    steps: Tensor
+
     def __init__(self, params: Iterable[nn.Parameter], config: OptimizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.params = list(params)  # a plain list, so that the parameters do not register twice
+        self.params: list[Tensor] = list(params)  # a plain list, so that the parameters do not register twice
         for i, p in enumerate(self.params):
             self.register_buffer(f"m{i}", torch.zeros_like(p))
             self.register_buffer(f"v{i}", torch.zeros_like(p))
@@ -53,7 +55,7 @@ class KerasAdam(nn.Module):
         torch._foreach_add_(denominator, c.eps)
         update = torch._foreach_div(m, denominator)
         torch._foreach_mul_(update, -rate)
-        torch._foreach_add_(self.params, update)
+        torch._foreach_add_(self.params, list(update))
         for p in self.params:
             p.grad = None
         return norm
