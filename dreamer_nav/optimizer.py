@@ -24,7 +24,9 @@ class KerasAdam(nn.Module):
     def __init__(self, params: Iterable[nn.Parameter], config: OptimizerConfig) -> None:
         super().__init__()
         self.config = config
-        self.params: list[Tensor] = list(params)  # a plain list, so that the parameters do not register twice
+        self.params: list[Tensor] = list(
+            params
+        )  # a plain list, so that the parameters do not register twice
         for i, p in enumerate(self.params):
             self.register_buffer(f"m{i}", torch.zeros_like(p))
             self.register_buffer(f"v{i}", torch.zeros_like(p))

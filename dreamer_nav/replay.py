@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import urllib.parse
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -180,6 +181,24 @@ class Replay:
         for key, file in self._files.items():
             file.read(index, out[key], self._scratch.get(key))
         out["is_first"][:, 0] = True
+        return out
+
+    def newest(self, length: int, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """The newest `length` rows of every stream, (num_envs, length, *shape), as stored.
+
+        Raises ReplayError when a stream holds fewer.
+        """
+        held = int((self._rows - self._low()).min())
+        if held < length:
+            raise ReplayError(f"the shortest stream holds {held} rows, {length} were asked for")
+        envs = np.arange(self.num_envs)[:, None]
+        index = envs * self._ring + (self._rows[:, None] - length + np.arange(length)) % self._ring
+        out = {}
+        for key in keys or self.specs:
+            spec = self.specs[key]
+            out[key] = np.empty((*index.shape, *spec.shape), spec.dtype)
+            scratch = np.empty(out[key].shape, np.uint16) if spec.quantised else None
+            self._files[key].read(index, out[key], scratch)
         return out
 
     def _draw(self, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

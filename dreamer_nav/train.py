@@ -124,6 +124,7 @@ class Trainer:
         self.save()
         if self._stop:
             raise KeyboardInterrupt
+        self._film()
 
     def _tick(self) -> None:
         """One step of every environment, with the updates that are due while they run."""
@@ -136,6 +137,8 @@ class Trainer:
             self._log()
         if self._passed(before, t.eval_every_steps):
             self._evaluate()
+        if self._passed(before, t.video_every_steps):
+            self._film()
         if self._passed(before, t.checkpoint_every_steps):
             self.save()
 
@@ -195,6 +198,13 @@ class Trainer:
             values["env/worker_restarts"] = float(np.sum(restarts))
         self.logger.log(self.step, values)
         self._clock = now
+
+    def _film(self) -> None:
+        """Videos of what the world model imagines beside what happened, one for each image."""
+        from dreamer_nav.imagination import open_loop_videos
+
+        for name, frames in open_loop_videos(self.agent, self.replay).items():
+            self.logger.video(self.step, f"open_loop_{name}", frames, fps=5)
 
     def _show(self, bar: Any) -> None:
         shown: dict[str, int | str] = {"updates": self.agent.num_updates}
