@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,20 +74,19 @@ def evaluate_agent(
 
 @dataclass(frozen=True)
 class _Task:
-    """What is evaluated: the environment's settings, how many episodes, a name for files."""
+    """What is evaluated: in which environment, how many episodes, a name for files."""
 
-    config: Config
-    settings: dict[str, Any]
+    config: Config  # the run's, with the environment of the evaluation
     episodes: int
     label: str
     has_goals: bool
 
     def make_env(self) -> gym.Env:
-        return build_env(self.config, **self.settings)
+        return build_env(self.config)
 
     @property
     def title(self) -> str:
-        env = {**self.config.env, **self.settings}
+        env = self.config.env
         names = [str(env[key]) for key in ("name", "tier", "task", "split") if env.get(key)]
         return " ".join(names)
 
@@ -149,9 +148,13 @@ def _choose_task(
 ) -> _Task:
     if episodes_file is not None:
         overrides["episodes"] = str(Path(episodes_file).absolute())
-    settings = {**run.config.eval.env, **overrides}
+    settings = {**run.config.env, **run.config.eval.env}
+    if overrides.get("name", settings["name"]) != settings["name"]:
+        settings = {}  # options of one environment mean nothing to another
+    settings |= overrides
+    config = replace(run.config, env=settings)
     try:
-        env = build_env(run.config, **settings)
+        env = build_env(config)
     except ValueError as error:
         raise UsageError(f"The environment of the evaluation cannot be built: {error}") from error
     try:
@@ -169,8 +172,7 @@ def _choose_task(
             f"{episodes} episodes were asked for and the set holds {there}; "
             f"ask for at most {there}, or give another set (--episodes-file)."
         )
-    label = _label({**run.config.env, **settings}, overrides)
-    return _Task(run.config, settings, episodes, label, has_goals)
+    return _Task(config, episodes, _label(settings, overrides), has_goals)
 
 
 def _check_spaces(run: LoadedRun, env: gym.Env) -> None:
@@ -202,7 +204,7 @@ def _label(env: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
     for key, value in sorted(overrides.items()):
         if key == "episodes":
             value = Path(value).name.removesuffix(".gz").removesuffix(".json")
-        if key != "split":
+        if key not in ("name", "split"):
             parts.append(f"{key}_{value}")
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts))[:100]
 
@@ -250,7 +252,7 @@ def _context(run: LoadedRun, task: _Task) -> dict[str, Any]:
         "run": str(run.run_dir),
         "checkpoint": f"checkpoints/step-{run.step:09d}",
         "step": run.step,
-        "env": {**run.config.env, **task.settings},
+        "env": task.config.env,
         "seed": EPISODE_SEED,
         "sample_actions": run.config.eval.sample_actions,
         "config": to_dict(run.config),

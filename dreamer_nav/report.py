@@ -13,7 +13,7 @@ from dreamer_nav.rollouts import EpisodeResult
 __all__ = ["Interval", "bootstrap_intervals", "format_table", "report_json", "summarize"]
 
 LEVEL, RESAMPLES, SEED = 0.95, 10_000, 0
-_CHUNK = 2**22  # resampled counts held at a time
+_CHUNK = 2**22  # resampled episodes held at a time
 
 # Heading and decimals of each measure, in the order of the table.
 _ROWS = {
@@ -60,7 +60,8 @@ def bootstrap_intervals(
     rng, means = np.random.default_rng(seed), []
     for first in range(0, resamples, chunk := max(1, _CHUNK // n)):
         size = min(chunk, resamples - first)
-        counts = rng.multinomial(n, np.full(n, 1 / n), size=size)  # n draws with replacement
+        drawn = rng.integers(n, size=(size, n)) + n * np.arange(size)[:, None]
+        counts = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
         means.append(counts @ (values - base) / n)
     tails = [(1 - level) / 2, (1 + level) / 2]
     low, high = np.quantile(np.concatenate(means), tails, axis=0) + base

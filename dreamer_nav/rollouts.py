@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
@@ -71,6 +71,7 @@ class EpisodeResult:
     measures: dict[str, float]
 
 
+@runtime_checkable
 class Policy(Protocol):
     """Chooses environment actions for several rollouts at once."""
 
