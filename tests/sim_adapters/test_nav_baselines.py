@@ -40,9 +40,9 @@ def behind_the_wall() -> FixedEpisodes:
 def test_the_shortest_path_policy_reaches_every_goal_almost_on_the_geodesic(settings: Any) -> None:
     env = sampled(**settings)
     policy = ShortestPathPolicy(env)
-    results = [run_episode(env, policy, seed=seed) for seed in range(12)]
+    results = [run_episode(env, policy, seed=seed) for seed in range(8)]
     assert {r["scene_id"] for r in results} == {"square", "gap"}
-    assert [r["success"] for r in results] == [1.0] * 12
+    assert [r["success"] for r in results] == [1.0] * 8
     # A heading grid of 30 degrees alone costs up to 1 / cos 15 degrees = 1.035.
     assert np.mean([r["spl"] for r in results]) > 0.95
     assert min(r["spl"] for r in results) > 0.85
