@@ -86,8 +86,8 @@ def plot_curves(runs: Sequence[Path], output: Path, measure: str = "success") ->
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    for run_dir, colour in zip(runs, _cycle(len(runs)), strict=True):
-        _draw_run(axes, Path(run_dir), measure, colour)
+    for number, run_dir in enumerate(runs):
+        _draw_run(axes, Path(run_dir), measure, number)
     _draw_baselines(axes, [Path(run) for run in runs], measure)
     axes.set_xlabel("agent steps")
     axes.set_ylabel(_MEASURES[measure][1])
@@ -97,16 +97,13 @@ def plot_curves(runs: Sequence[Path], output: Path, measure: str = "success") ->
     axes.xaxis.set_major_formatter("{x:,.0f}")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(alpha=0.25)
-    axes.legend(frameon=False, fontsize=8, loc="best")
+    _add_legend(axes)
     with atomic_path(Path(output)) as temporary:
         figure.savefig(temporary, dpi=150)
 
 
-def _cycle(count: int) -> list[str]:
-    return [_COLOURS[i % len(_COLOURS)] for i in range(count)]
-
-
-def _draw_run(axes: Axes, run_dir: Path, measure: str, colour: str) -> None:
+def _draw_run(axes: Axes, run_dir: Path, measure: str, number: int) -> None:
+    colour = _COLOURS[number % len(_COLOURS)]
     metric, label = _MEASURES[measure]
     training, evaluations = read_curve(run_dir, metric), read_curve(run_dir, f"eval/{measure}")
     if not len(training.steps) and not len(evaluations.steps):
@@ -119,7 +116,8 @@ def _draw_run(axes: Axes, run_dir: Path, measure: str, colour: str) -> None:
     if final is not None and measure in final["policies"]["dreamer"]:
         value = final["policies"]["dreamer"][measure]
         spread = [[value["mean"] - value["low"]], [value["high"] - value["mean"]]]
-        where = ([final["step"]], [value["mean"]], spread)
+        # Side by side, or the intervals of several seeds would hide each other.
+        where = ([final["step"] * (1.0 + 0.015 * number)], [value["mean"]], spread)
         axes.errorbar(*where, color=colour, marker="D", markersize=6, capsize=4, clip_on=False)
 
 
@@ -140,6 +138,18 @@ def _draw_baselines(axes: Axes, runs: Sequence[Path], measure: str) -> None:
                 fontsize=8,
                 va="center",
             )
+
+
+def _add_legend(axes: Axes) -> None:
+    from matplotlib.lines import Line2D
+
+    marks = [
+        Line2D([], [], color="0.4", label="training, last 100 episodes"),
+        Line2D([], [], color="0.4", marker="o", ls=":", ms=4, label="evaluation during training"),
+        Line2D([], [], color="0.4", marker="D", ls="", ms=6, label="evaluation, 95% interval"),
+    ]
+    runs, _ = axes.get_legend_handles_labels()
+    axes.legend(handles=[*runs, *marks], frameon=False, fontsize=8, loc="best")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -157,20 +158,22 @@ def test_an_evaluation_leaves_the_agent_as_it_was(agent: Agent, sample_actions: 
 
 
 def test_training_goes_on_as_if_there_had_been_no_evaluation() -> None:
-    config = flat_config()
+    config = flat_config(continuous=True)
     config = replace(config, agent=replace(config.agent, expl_noise=0.3))
     plain, evaluated = agent_for(config), agent_for(config)
-    evaluate(evaluated)
+    make = partial(FlatTask, split="val", continuous=True)
+    evaluate_agent(evaluated, make, episodes=7, seed=0, sample_actions=True)
+    generator = torch.Generator().manual_seed(0)
     batch = {
-        "pointgoal": torch.rand(2, 4, 2),
-        "action": torch.eye(4)[torch.zeros(2, 4, dtype=torch.long)],
-        "reward": torch.rand(2, 4),
+        "pointgoal": torch.rand(2, 4, 2, generator=generator),
+        "action": torch.rand(2, 4, 2, generator=generator),
+        "reward": torch.rand(2, 4, generator=generator),
         "is_first": torch.zeros(2, 4, dtype=torch.bool),
         "is_terminal": torch.zeros(2, 4, dtype=torch.bool),
     }
-    for a in (plain, evaluated):
-        a.train_step(batch)
-    (left, right) = snapshot(plain), snapshot(evaluated)
+    for trained in (plain, evaluated):
+        trained.train_step(batch)
+    left, right = snapshot(plain), snapshot(evaluated)
     assert all(torch.equal(left[k], right[k]) for k in left)
 
 
@@ -200,7 +203,7 @@ def test_the_likeliest_action_is_taken_unless_actions_are_sampled(
     leaning = agent_for(flat_config())
     bias = list(leaning.behavior.actor.parameters())[-1]
     with torch.no_grad():
-        bias += torch.tensor([-0.5, 0.0, 0.0, 1.5])  # about 70% for action 3
+        bias.add_(torch.tensor([-0.5, 0.0, 0.0, 1.5]))  # about 70% for action 3
     chosen = set()
 
     class Watched(FlatTask):
