@@ -46,11 +46,11 @@ def choose_device(name: str) -> torch.device:
     if not re.fullmatch(r"cpu|mps|cuda(:\d+)?", name):
         raise ValueError(f"Unknown device {name!r}; allowed: auto, cpu, cuda, cuda:N, mps.")
     device = torch.device(name)
-    there = {
-        "cuda": lambda: (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available,
-    }
-    if not there.get(device.type, lambda: True)():
+    if device.type == "cuda":
+        there = (device.index or 0) < torch.cuda.device_count()
+    else:
+        there = device.type == "cpu" or torch.backends.mps.is_available()
+    if not there:
         raise ValueError(f"device {name!r} is not available on this machine; use cpu or auto.")
     return device
 

@@ -45,9 +45,7 @@ def _loss(agent: Agent, start: State, terminal: Tensor, noise: ImaginationNoise)
     return agent.behavior.loss(agent.model, start, terminal, noise)
 
 
-def _hand_made(
-    agent: Agent, steps: int = 6
-) -> tuple[Trajectory, Tensor, Tensor, Tensor]:
+def _hand_made(agent: Agent, steps: int = 6) -> tuple[Trajectory, Tensor, Tensor, Tensor]:
     """A trajectory of states 0..steps with made-up targets, values and weights."""
     size, h = agent.action.size, steps + 1
     action = torch.eye(size)[torch.randint(size, (h, N))]
@@ -368,7 +366,7 @@ def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr(
         "dreamer_nav.rssm.sample_onehot", lambda logits, noise: torch.softmax(logits, -1)
     )
-    yield
+    return
 
 
 def _objective(

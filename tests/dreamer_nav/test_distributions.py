@@ -70,9 +70,7 @@ def test_samples_are_exactly_one_hot_with_and_without_gradient() -> None:
     assert (plain.sum(-1) == 1).all()
     noise = torch.rand(50)
     with_grad = sample_onehot(logits.clone().requires_grad_(), noise)
-    torch.testing.assert_close(
-        with_grad.detach(), sample_onehot(logits, noise), rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(with_grad.detach(), sample_onehot(logits, noise), rtol=0, atol=1e-6)
 
 
 def test_classes_are_drawn_as_often_as_their_probabilities_say() -> None:

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
-from torch.utils._pytree import tree_map
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_map
 
 import dreamer_nav
 from dreamer_nav.agent import Agent
@@ -34,9 +34,7 @@ SYNCHRONISING = {
 class _ForbidSync(TorchDispatchMode):
     """Raises as soon as an operator would read a tensor's values on the host."""
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func._schema.name
         if name in SYNCHRONISING or f"{name}.{func._overloadname}" in SYNCHRONISING:
             raise AssertionError(f"{name} waits for the device")
