@@ -152,7 +152,7 @@ class Encoder(nn.Module):
                 size = (size - 4) // 2 + 1
             self.cnn = nn.Sequential(*layers)
             # With one input channel an image's layout is ambiguous; the weights' then decides which kernel runs.
-            self.cnn[0].to(memory_format=torch.channels_last)
+            self.cnn[0].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.size += channels[-1] * size * size
         if self.vectors:
             sizes = [sum(_vector_sizes(specs, polar).values())]
@@ -221,10 +221,10 @@ class Decoder(nn.Module):
 
 
 class _ConvFromPoint(nn.ConvTranspose2d):
-    """Transposed convolution whose input map is usually 1x1, where it is a matrix product: two to three times faster."""
+    """Transposed convolution whose map is usually 1x1, where it is a matrix product, computed faster as one."""
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        if x.shape[2:] != (1, 1):
+        if x.shape[2:] != (1, 1) or self.bias is None:
             return super().forward(x, output_size)
         inputs, outputs, height, width = self.weight.shape
         weight = self.weight.permute(0, 2, 3, 1).reshape(inputs, -1)
@@ -240,6 +240,8 @@ class _ConvToPixels(nn.ConvTranspose2d):
     """
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        if self.bias is None:
+            return super().forward(x, output_size)
         inputs, outputs, kernel, _ = self.weight.shape
         taps = kernel // 2
         weight = self.weight.reshape(inputs, outputs, taps, 2, taps, 2)
