@@ -9,14 +9,17 @@ ARGS    ?=
 TORCH   ?= cpu
 WORKERS ?= 2
 
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))
+
 # The first of these that is a Python we support; `make PYTHON=/path/to/python` overrides.
 PYTHON ?= $(shell for p in python3.11 python3.12 python3.10 python3; do \
-	"$$p" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' 2>/dev/null \
+	"$$p" -c '$(SUPPORTED)' 2>/dev/null \
 	&& { echo "$$p"; break; }; done)
 
 # PyTorch's own index has the small CPU build for Linux; PyPI's build for Linux brings gigabytes of CUDA libraries.
 TORCH_INDEX_URL ?= https://download.pytorch.org/whl/cpu
 TORCH_VERSION := $(shell sed -n 's/^torch==\([0-9.]*\).*/\1/p' constraints.txt)
+TORCH_INSTALLED := import importlib.metadata as m; print(m.version("torch").partition("+")[0])
 ACCELERATED := import sys, torch; sys.exit(not (torch.version.cuda or torch.version.hip))
 
 BIN   := $(VENV)/bin
@@ -74,37 +77,40 @@ $(READY): pyproject.toml constraints.txt
 	@case "$(TORCH)" in cpu|cuda) ;; *) echo "TORCH=$(TORCH): allowed are cpu and cuda" >&2; exit 1;; esac
 	@if [ ! -x $(BIN)/python ]; then \
 		[ -n "$(PYTHON)" ] || { echo "No Python 3.10, 3.11 or 3.12 found: install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
-		"$(PYTHON)" -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))' || { echo "PYTHON=$(PYTHON) is not Python 3.10, 3.11 or 3.12: name one that is" >&2; exit 1; }; \
+		"$(PYTHON)" -c '$(SUPPORTED)' 2>/dev/null || { echo "PYTHON=$(PYTHON) is not Python 3.10, 3.11 or 3.12: name one that is" >&2; exit 1; }; \
 		"$(PYTHON)" -c 'import ensurepip' 2>/dev/null || { echo "$(PYTHON) lacks ensurepip (on Debian and Ubuntu: apt install python3-venv)" >&2; exit 1; }; \
 		if "$(PYTHON)" -c '$(ACCELERATED)' 2>/dev/null; then site=--system-site-packages; else site=; fi; \
 		echo "$(PYTHON) -m venv $$site $(VENV)"; \
 		"$(PYTHON)" -m venv $$site $(VENV); \
+	elif ! $(PIP) --version >/dev/null 2>&1; then \
+		$(BIN)/python -m ensurepip >/dev/null; \
 	fi
 	@if $(BIN)/python -c '$(ACCELERATED)' 2>/dev/null; then \
 		echo "Keeping the torch that is installed: $$($(BIN)/python -c 'import torch; print(torch.__version__)')"; \
 		grep -v '^torch==' constraints.txt > $(VENV)/constraints.txt; \
 	else \
-		echo "Installing torch $(TORCH_VERSION) ($(TORCH))"; \
 		$(MAKE) --no-print-directory torch-$(TORCH) && cp constraints.txt $(VENV)/constraints.txt; \
 	fi
-	@echo 'Installing the rest'
+	@echo 'Installing everything else'
 	@$(PIP) install --quiet -c $(VENV)/constraints.txt hatchling
 	@$(PIP) install --quiet -c $(VENV)/constraints.txt --no-build-isolation -e '.[bullet,dev]'
 	@touch $@
 
 .PHONY: torch-cpu torch-cuda
 
-# Without --no-deps, torch's dependencies would be looked up at PyTorch's index too.
+# The local tag +cpu is what keeps PyPI's build out. --no-deps: or PyTorch's index would be asked for the rest too.
 torch-cpu:
-	@if [ "$$(uname -s)" != Linux ]; then \
-		$(PIP) install --quiet --no-deps torch==$(TORCH_VERSION); \
-	elif ! $(PIP) install --quiet --no-deps --retries 2 --timeout 15 --extra-index-url $(TORCH_INDEX_URL) "torch==$(TORCH_VERSION)+cpu"; then \
+	@if [ "$$($(BIN)/python -c '$(TORCH_INSTALLED)' 2>/dev/null)" = $(TORCH_VERSION) ]; then exit 0; fi; \
+	echo "Installing the CPU build of torch $(TORCH_VERSION)"; \
+	if [ "$$(uname -s)" = Linux ]; then \
+		$(PIP) install --no-deps --retries 2 --timeout 15 --extra-index-url $(TORCH_INDEX_URL) "torch==$(TORCH_VERSION)+cpu" && exit 0; \
 		echo "No CPU build of torch $(TORCH_VERSION) at $(TORCH_INDEX_URL): taking the default build, a large download" >&2; \
-		$(PIP) install --quiet --no-deps torch==$(TORCH_VERSION); \
-	fi
+	fi; \
+	$(PIP) install --no-deps torch==$(TORCH_VERSION)
 
 torch-cuda:
-	@$(PIP) uninstall --quiet --yes torch 2>/dev/null; $(PIP) install --quiet torch==$(TORCH_VERSION)
+	@echo "Installing torch $(TORCH_VERSION) with CUDA"
+	@$(PIP) uninstall --quiet --yes torch 2>/dev/null; $(PIP) install torch==$(TORCH_VERSION)
 	@$(BIN)/python -c '$(ACCELERATED)' || { echo "The torch that pip installed has no CUDA: install the build for your driver (https://pytorch.org/get-started) into $(VENV), then repeat" >&2; exit 1; }
 
 clean:
