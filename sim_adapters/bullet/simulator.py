@@ -10,6 +10,7 @@ from gymnasium import spaces
 
 from sim_adapters.bullet import motion
 from sim_adapters.bullet.camera import DEPTH_RANGE_M, Camera
+from sim_adapters.bullet.geodesic import Point
 from sim_adapters.bullet.scene import AGENT_RADIUS_M, Floor, Scene, SceneLibrary
 from sim_adapters.bullet.sensor_noise import DepthNoise
 from sim_adapters.bullet.stage import Stage
@@ -98,7 +99,7 @@ class BulletSimulator:
         self._floor = self._scene.floors[0]
         self._goal = None
 
-    def set_pose(self, position: Sequence[float], heading: float) -> None:
+    def set_pose(self, position: Point, heading: float) -> None:
         """Put the agent on the floor nearest to `position` (x, y, z)."""
         self._floor = self.scene.floor_at(float(position[2]))
         self._position = np.array([position[0], position[1], self._floor.height], dtype=np.float64)
@@ -134,11 +135,11 @@ class BulletSimulator:
             shot["depth"] = self.depth_noise.apply(shot["depth"], self._rng, DEPTH_RANGE_M)
         return shot
 
-    def set_goal(self, position: Sequence[float]) -> None:
+    def set_goal(self, position: Point) -> None:
         """Set the goal (x, y, z) of the distances that follow."""
         self._goal = np.array(position, dtype=np.float64)
 
-    def distance_to_goal(self, position: Sequence[float]) -> float:
+    def distance_to_goal(self, position: Point) -> float:
         """Geodesic metres from `position` (x, y, z) to the goal; inf if unreachable."""
         goal = self._require_goal()
         floor = self.scene.floor_at(float(position[2]))
@@ -146,7 +147,7 @@ class BulletSimulator:
             return float("inf")
         return floor.grid.distance(position[:2], goal[:2])
 
-    def shortest_path(self, position: Sequence[float]) -> np.ndarray:
+    def shortest_path(self, position: Point) -> np.ndarray:
         """Corners (n, 3) of a shortest path to the goal; (0, 3) if there is none."""
         goal = self._require_goal()
         floor = self.scene.floor_at(float(position[2]))

@@ -16,7 +16,9 @@ pytest.importorskip("scipy")
 RADIUS = 0.18
 
 
-def _room(width: float, depth: float, obstacles: list[tuple[float, ...]]) -> NavGrid:
+def _room(
+    width: float, depth: float, obstacles: list[tuple[float, float, float, float]]
+) -> NavGrid:
     walls = [
         (-1.0, -1.0, width + 1.0, 0.0),
         (-1.0, depth, width + 1.0, depth + 1.0),
@@ -62,7 +64,7 @@ def _visibility_distance(a: np.ndarray, b: np.ndarray, boxes: np.ndarray) -> flo
     """Exact shortest way in a 5 m room, around boxes grown by the radius (round corners in 8)."""
     nodes = [a, b]
     for x0, y0, x1, y1 in boxes:
-        for (cx, cy), turn in zip([(x1, y1), (x0, y1), (x0, y0), (x1, y0)], range(4)):
+        for turn, (cx, cy) in enumerate([(x1, y1), (x0, y1), (x0, y0), (x1, y0)]):
             for k in range(9):
                 angle = (turn + k / 8) * math.pi / 2
                 node = np.array([cx, cy]) + RADIUS * np.array([math.cos(angle), math.sin(angle)])

@@ -39,9 +39,9 @@ def test_a_move_farther_than_the_radius_from_the_corner_is_free() -> None:
 
 def test_a_disc_in_contact_can_turn_away_and_along_but_not_in() -> None:
     touching, _ = _sweep(0.0, 0.0, 3.0, 0.0)
-    assert _sweep(*touching, -0.5, 0.0)[1] == -1
-    assert _sweep(*touching, 0.0, 0.3)[1] == -1
-    inwards, index = _sweep(*touching, 0.5, 0.0)
+    assert _sweep(touching[0], touching[1], -0.5, 0.0)[1] == -1
+    assert _sweep(touching[0], touching[1], 0.0, 0.3)[1] == -1
+    inwards, index = _sweep(touching[0], touching[1], 0.5, 0.0)
     assert index == 0
     assert inwards == pytest.approx(touching, abs=1e-9)
 
