@@ -6,6 +6,7 @@ side cut by partitions; `apartment`, three to six rooms joined by doorways (see 
 
 from __future__ import annotations
 
+import math
 import zlib
 from dataclasses import dataclass, field
 from typing import Callable, Dict, List, Optional, Sequence, Tuple
@@ -71,7 +72,7 @@ def gap(a: Sequence[float], b: Sequence[float]) -> float:
     """Distance in metres between two rectangles, 0 if they touch."""
     dx = max(a[0] - b[2], b[0] - a[2], 0.0)
     dy = max(a[1] - b[3], b[1] - a[3], 0.0)
-    return float(np.hypot(dx, dy))
+    return math.hypot(dx, dy)
 
 
 def scene_rng(scene_id: str, attempt: int = 0) -> np.random.Generator:
@@ -211,12 +212,14 @@ def _fits(rect: Rectangle, room: Rectangle, obstacles: Sequence[Rectangle]) -> b
     if rect[2] > room[2] + 1e-6 or rect[3] > room[3] + 1e-6:
         return False
     for other in obstacles:
-        overlap_x = min(rect[2], other[2]) - max(rect[0], other[0])
-        overlap_y = min(rect[3], other[3]) - max(rect[1], other[1])
-        if overlap_x > 1e-6 and overlap_y > 1e-6:
+        # Negative where the two overlap along an axis.
+        apart_x = max(rect[0] - other[2], other[0] - rect[2])
+        apart_y = max(rect[1] - other[3], other[1] - rect[3])
+        if apart_x >= PASSAGE_M or apart_y >= PASSAGE_M:
+            continue
+        if apart_x < -1e-6 and apart_y < -1e-6:
             return False
-        distance = gap(rect, other)
-        if 1e-6 < distance < PASSAGE_M:
+        if 1e-6 < math.hypot(max(apart_x, 0.0), max(apart_y, 0.0)) < PASSAGE_M:
             return False
     return True
 
