@@ -195,31 +195,16 @@ def _wooden(rng: np.random.Generator) -> Colour:
 
 
 def palette(rng: np.random.Generator, wall_kinds: int = 1) -> Dict[str, Paint]:
-    """Paint for every material of a scene; walls come as wall0, wall1, ... one a room."""
+    """Paint for every material of a scene; walls come as wall0, wall1, ... up to `wall_kinds`."""
     floor = _pick(rng, ["planks", "planks", "tiles", "big_tiles", "checker", "carpet"])
-    wood = _wooden(rng)
-    dark = (wood[0] * 0.6, wood[1] * 0.6, wood[2] * 0.6)
-    fabric = _colour(rng, (0.3, 0.9), (0.45, 0.95))
+    wood, fabric = _wooden(rng), _colour(rng, (0.3, 0.9), (0.45, 0.95))
+    floor_tint = _wooden(rng) if floor == "planks" else _colour(rng, (0, 0.35), (0.5, 0.95))
+    partition = _pick(rng, ["plaster", "bricks", "planks"])
     paints = {
-        "floor": Paint(
-            floor, _wooden(rng) if floor == "planks" else _colour(rng, (0, 0.35), (0.5, 0.95))
-        ),
+        "floor": Paint(floor, floor_tint),
         "ceiling": Paint("plain", (1.0, 1.0, 0.98)),
-        "partition": Paint(
-            _pick(rng, ["plaster", "bricks", "planks"]), _colour(rng, (0.05, 0.5), (0.6, 1.0))
-        ),
-        "wood": Paint("wood", wood),
-        "wood_dark": Paint("wood", dark),
-        "panel": Paint("wood", _colour(rng, (0.0, 0.5), (0.5, 1.0))),
-        "fabric": Paint("fabric", fabric),
-        "fabric_dark": Paint("fabric", (fabric[0] * 0.65, fabric[1] * 0.65, fabric[2] * 0.65)),
-        "linen": Paint("plain", (0.97, 0.97, 0.95)),
-        "books": Paint("books", (1.0, 1.0, 1.0)),
-        "leaves": Paint("leaves", (0.9, 1.0, 0.9)),
-        "pot": Paint("plain", _colour(rng, (0.2, 0.8), (0.4, 0.9))),
-        "metal": Paint("plain", (0.55, 0.56, 0.6)),
-        "screen": Paint("plain", (0.06, 0.06, 0.09)),
-        "stone": Paint("carpet", _colour(rng, (0, 0.2), (0.6, 0.95))),
+        "partition": Paint(partition, _colour(rng, (0.05, 0.5), (0.6, 1.0))),
+        **_furniture_paints(rng, wood, fabric),
         "door": Paint("wood", _colour(rng, (0.0, 0.4), (0.6, 1.0))),
         "window": Paint("sky", (1.0, 1.0, 1.0)),
     }
@@ -229,3 +214,24 @@ def palette(rng: np.random.Generator, wall_kinds: int = 1) -> Dict[str, Paint]:
     for k in range(3):
         paints[f"art{k}"] = Paint(f"art{int(rng.integers(8))}", (1.0, 1.0, 1.0))
     return paints
+
+
+def _furniture_paints(rng: np.random.Generator, wood: Colour, fabric: Colour) -> Dict[str, Paint]:
+    return {
+        "wood": Paint("wood", wood),
+        "wood_dark": Paint("wood", _darker(wood, 0.6)),
+        "panel": Paint("wood", _colour(rng, (0.0, 0.5), (0.5, 1.0))),
+        "fabric": Paint("fabric", fabric),
+        "fabric_dark": Paint("fabric", _darker(fabric, 0.65)),
+        "linen": Paint("plain", (0.97, 0.97, 0.95)),
+        "books": Paint("books", (1.0, 1.0, 1.0)),
+        "leaves": Paint("leaves", (0.9, 1.0, 0.9)),
+        "pot": Paint("plain", _colour(rng, (0.2, 0.8), (0.4, 0.9))),
+        "metal": Paint("plain", (0.55, 0.56, 0.6)),
+        "screen": Paint("plain", (0.06, 0.06, 0.09)),
+        "stone": Paint("carpet", _colour(rng, (0, 0.2), (0.6, 0.95))),
+    }
+
+
+def _darker(colour: Colour, factor: float) -> Colour:
+    return colour[0] * factor, colour[1] * factor, colour[2] * factor
