@@ -40,9 +40,11 @@ def behind_the_wall() -> FixedEpisodes:
 def test_the_shortest_path_policy_reaches_every_goal_almost_on_the_geodesic(settings: Any) -> None:
     env = sampled(**settings)
     policy = ShortestPathPolicy(env)
-    results = [run_episode(env, policy, seed=seed) for seed in range(8)]
+    # Seeds 0-3 draw both scenes; planning continuous actions takes ten times as long.
+    count = 4 if "actions" in settings else 8
+    results = [run_episode(env, policy, seed=seed) for seed in range(count)]
     assert {r["scene_id"] for r in results} == {"square", "gap"}
-    assert [r["success"] for r in results] == [1.0] * 8
+    assert [r["success"] for r in results] == [1.0] * count
     # A heading grid of 30 degrees alone costs up to 1 / cos 15 degrees = 1.035.
     assert np.mean([r["spl"] for r in results]) > 0.95
     assert min(r["spl"] for r in results) > 0.85
@@ -67,6 +69,17 @@ def test_the_shortest_path_policy_copes_with_noise() -> None:
     results = [run_episode(env, policy, seed=seed) for seed in range(8)]
     assert [r["success"] for r in results] == [1.0] * 8
     assert np.mean([r["spl"] for r in results]) > 0.9
+
+
+def test_a_robot_that_was_pushed_off_its_course_gets_a_new_plan() -> None:
+    env = PointGoalEnv(Flatland(), FixedEpisodes([episode((2.5, 1.0))]))
+    policy = ShortestPathPolicy(env)
+    env.reset(seed=0)
+    assert policy.act({}) == 1  # the goal is straight ahead
+    env.simulator.set_pose((1.25, 1.0, 0.0), math.pi)  # it should look along +x there
+    assert policy.act({}) in (2, 3)
+    env.simulator.set_pose((2.5, 3.0, 0.0), -math.pi / 2)
+    assert policy.act({}) == 1
 
 
 def test_looking_ahead_leaves_the_robot_where_it_is() -> None:
