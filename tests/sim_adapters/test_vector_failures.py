@@ -115,7 +115,7 @@ def test_every_way_to_fail_costs_one_truncated_episode(
 
 
 def test_a_worker_killed_from_outside_in_mid_step_is_noticed_at_once(make: Make) -> None:
-    vector = make(toy("SlowToy", seconds=0.0), toy("SlowToy", seconds=0.3))
+    vector = make(toy("SlowToy"), toy("SlowToy", step_s=60.0))
     vector.reset(seed=0)
     pid = vector._envs[1].pid
     assert pid is not None
@@ -123,13 +123,13 @@ def test_a_worker_killed_from_outside_in_mid_step_is_noticed_at_once(make: Make)
     vector.step_async(np.zeros(2, int))
     os.kill(pid, signal.SIGKILL)
     _, _, _, truncations, infos = vector.step_wait()
-    assert time.monotonic() - start_s < 0.3
+    assert time.monotonic() - start_s < 10
     assert truncations.tolist() == [False, True]
     assert "SIGKILL" in infos["envs"][1]["worker_failed"]
 
 
 def test_what_the_simulator_started_ends_with_it(make: Make) -> None:
-    vector = make(toy(), toy(), step_timeout_s=0.5)
+    vector = make(toy(), toy(), step_timeout_s=1.0)
     vector.reset(seed=0)
     pids = vector.call("spawn")
     assert all(map(is_alive, pids))
@@ -220,11 +220,11 @@ def test_an_exception_in_this_process_passes_through(make: Make) -> None:
 
 
 def test_a_method_that_ends_the_worker_costs_its_episode(make: Make) -> None:
-    vector = make(toy(), toy(), step_timeout_s=0.4)
+    vector = make(toy(), toy(), step_timeout_s=1.0)
     vector.reset(seed=0)
     with pytest.raises(WorkerError, match="exited with code 7"):
         vector.call_at(0, "exit")
-    with pytest.raises(WorkerError, match=r"no answer for 0.4 s"):
+    with pytest.raises(WorkerError, match=r"no answer for 1 s"):
         vector.call_at(1, "sleep", 60)
     truncations = vector.step(np.zeros(2, int))[3]
     assert truncations.all()
@@ -285,14 +285,25 @@ def test_a_conda_environment_is_found_by_its_name(
     assert make(toy(python="old-simulator")).call("environment", "SIMULATOR") == ("old",)
 
 
-def interrupt_after(seconds: float) -> None:
+@pytest.fixture
+def interrupt_after() -> Iterator[Callable[[float], None]]:
+    """A function that presses Ctrl-C after some seconds."""
+    # Python leaves SIGINT ignored when it was started in the background of a shell.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield _interrupt_after
+    signal.signal(signal.SIGINT, before)
+
+
+def _interrupt_after(seconds: float) -> None:
     main = threading.main_thread().ident
     assert main is not None
     threading.Timer(seconds, signal.pthread_kill, (main, signal.SIGINT)).start()
 
 
-def test_an_interrupted_step_can_be_finished(make: Make) -> None:
-    slow = toy("SlowToy", seconds=0.4)
+def test_an_interrupted_step_can_be_finished(
+    make: Make, interrupt_after: Callable[[float], None]
+) -> None:
+    slow = toy("SlowToy", step_s=1.0)
     vector, expected = make(slow, slow), make(toy(), toy(), processes=False)
     vector.reset(seed=0)
     vector.step_async(np.zeros(2, int))
@@ -307,8 +318,10 @@ def test_an_interrupted_step_can_be_finished(make: Make) -> None:
     assert vector.restarts.sum() == 0
 
 
-def test_an_interrupted_reset_can_be_repeated(make: Make) -> None:
-    vector, expected = make(toy("SlowToy", seconds=0.4)), make(processes=False)
+def test_an_interrupted_reset_can_be_repeated(
+    make: Make, interrupt_after: Callable[[float], None]
+) -> None:
+    vector, expected = make(toy("SlowToy", reset_s=1.0)), make(processes=False)
     interrupt_after(0.2)
     with pytest.raises(KeyboardInterrupt):
         vector.reset(seed=1)

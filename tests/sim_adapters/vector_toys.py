@@ -79,6 +79,7 @@ class Toy(gymnasium.Env):
             "steps": np.int64(self._steps),
             "success": np.bool_(action == END),
             "position": self.np_random.random(3),
+            "time_s": np.float64(self._steps / 7),
             "seen": np.array([[True, False]]),
             "measures": {"spl": np.float32(0.1), "path": (1, 2.5), "empty": np.zeros((0, 2))},
         }
@@ -137,18 +138,18 @@ class Toy(gymnasium.Env):
 
 
 class SlowToy(Toy):
-    """A Toy whose every step and reset takes a while."""
+    """A Toy that takes its time."""
 
-    def __init__(self, seconds: float, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
-        self._seconds = seconds
+    def __init__(self, step_s: float = 0.0, reset_s: float = 0.0) -> None:
+        super().__init__()
+        self._step_s, self._reset_s = step_s, reset_s
 
     def reset(self, **kwargs: Any) -> Any:
-        time.sleep(self._seconds)
+        time.sleep(self._reset_s)
         return super().reset(**kwargs)
 
     def step(self, action: Any) -> Any:
-        time.sleep(self._seconds)
+        time.sleep(self._step_s)
         return super().step(action)
 
 
