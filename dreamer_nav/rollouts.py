@@ -27,8 +27,8 @@ __all__ = [
     "EpisodeResult",
     "EpisodewisePolicy",
     "Policy",
-    "RandomPolicy",
     "Rollout",
+    "UniformPolicy",
     "fixed_episodes",
     "run_episodes",
 ]
@@ -138,7 +138,7 @@ def _row(state: PolicyState, i: int) -> PolicyState:
     return PolicyState(State(*(x[i : i + 1] for x in state.latent)), state.action[i : i + 1])
 
 
-class RandomPolicy:
+class UniformPolicy:
     """Uniformly random actions, an episode's draws from the episode's seed."""
 
     def act(self, rollouts: Sequence[Rollout]) -> Sequence[Any]:

@@ -13,7 +13,7 @@ from PIL import Image
 from dreamer_nav import episode_video
 from dreamer_nav.episode_video import EpisodeRecorder, camera_view
 from dreamer_nav.floor_map import EpisodeMap, PathPicture
-from dreamer_nav.rollouts import EpisodewisePolicy, RandomPolicy, run_episodes
+from dreamer_nav.rollouts import EpisodewisePolicy, UniformPolicy, run_episodes
 from sim_adapters.dummy import make_dummy
 from sim_adapters.nav_baselines import GreedyPolicy
 from tests.dreamer_nav.flat_task import BLOCKED, FlatTask, MappedFlatTask
@@ -73,7 +73,7 @@ def test_a_simulator_without_maps_is_drawn_on_white(tmp_path: Path) -> None:
 
 
 def test_a_task_without_goals_has_a_film_alone(tmp_path: Path) -> None:
-    recorder = record(lambda: make_dummy("delayed"), RandomPolicy(), episodes=2)
+    recorder = record(lambda: make_dummy("delayed"), UniformPolicy(), episodes=2)
     (film,) = recorder.write(tmp_path, "x")
     shown = frames(film)
     assert shown.shape[2] == 2 * (192 + 8)

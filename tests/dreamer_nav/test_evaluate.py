@@ -13,9 +13,15 @@ import torch
 
 from dreamer_nav.agent import Agent
 from dreamer_nav.checkpoint import CheckpointError
-from dreamer_nav.evaluate import evaluate_agent, evaluate_run
+from dreamer_nav.evaluate import EPISODE_SEED, evaluate_agent, evaluate_run
 from dreamer_nav.failures import UsageError
-from dreamer_nav.rollouts import EpisodeResult, EpisodewisePolicy, RandomPolicy, run_episodes
+from dreamer_nav.rollouts import (
+    EpisodeResult,
+    EpisodewisePolicy,
+    Policy,
+    UniformPolicy,
+    run_episodes,
+)
 from sim_adapters import registry
 from sim_adapters.episodes import save_episodes
 from sim_adapters.nav_baselines import GreedyPolicy, ShortestPathPolicy
@@ -222,7 +228,7 @@ def test_the_likeliest_action_is_taken_unless_actions_are_sampled(
 @pytest.mark.parametrize("num_envs", [1, 4])
 def test_the_random_baseline_draws_from_its_episode_s_seed(num_envs: int) -> None:
     def play(count: int) -> list[EpisodeResult]:
-        policy = RandomPolicy()
+        policy = UniformPolicy()
         return run_episodes(policy, lambda: FlatTask(), episodes=9, seed=1, num_envs=count)
 
     assert same(play(num_envs), play(3))
@@ -261,6 +267,20 @@ def test_a_run_is_evaluated_beside_its_baselines_on_the_same_episodes(
     assert "7 episodes, mean [95% interval]" in printed
     for heading in ("success", "SPL", "SoftSPL", "distance to goal (m)", "collisions", "steps"):
         assert heading in printed
+
+
+def test_baselines_fare_without_pictures_as_they_do_with_them(run: Path) -> None:
+    report = evaluate_run(run)
+    policies: dict[str, Policy] = {
+        "shortest path": EpisodewisePolicy(ShortestPathPolicy),
+        "greedy": EpisodewisePolicy(GreedyPolicy),
+        "random": UniformPolicy(),
+    }
+    for name, policy in policies.items():
+        results = run_episodes(
+            policy, lambda: FlatTask(split="val"), episodes=7, seed=EPISODE_SEED, num_envs=2
+        )
+        assert [r.measures for r in results] == [e["measures"] for e in report["episodes"][name]]
 
 
 def test_the_figures_are_saved_in_the_run_and_where_asked(run: Path, tmp_path: Path) -> None:
