@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import signal
 from collections.abc import Iterator
 
 # Before numpy or torch is imported, and inherited by every process a test starts.
@@ -24,6 +25,9 @@ install_import_hook(
 )
 
 torch.set_num_threads(1)
+
+# A shell starts background jobs with Ctrl-C ignored, and Python then keeps it so; tests of it need it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
