@@ -153,6 +153,8 @@ def evaluate_run(
 def _choose_task(
     run: LoadedRun, overrides: dict[str, Any], episodes_file: Path | None, episodes: int | None
 ) -> _Task:
+    from sim_adapters.episodes import EpisodeFileError
+
     if episodes_file is not None:
         overrides["episodes"] = str(Path(episodes_file).absolute())
     settings = {**run.config.env, **run.config.eval.env}
@@ -162,6 +164,8 @@ def _choose_task(
     config = replace(run.config, env=settings)
     try:
         env = build_env(config)
+    except EpisodeFileError:
+        raise
     except ValueError as error:
         raise UsageError(f"The environment of the evaluation cannot be built: {error}") from error
     try:
@@ -183,20 +187,22 @@ def _choose_task(
 
 
 def _check_spaces(run: LoadedRun, env: gym.Env) -> None:
-    """Refuse an environment that the agent was not built for."""
+    """Refuse an environment that the agent was not built for; what it gives besides is no matter."""
     try:
         obs, action = describe_spaces(env.observation_space, env.action_space, run.config)
     except ValueError as error:
         raise UsageError(str(error)) from error
-    known = {s.name: s for s in run.agent.obs}
-    for spec in (s for s in obs if known.get(s.name) != s):
-        raise UsageError(
-            f"The environment gives {spec}; the agent was trained on {known.get(spec.name)}."
-        )
-    if missing := sorted(set(known) - {s.name for s in obs}):
-        raise UsageError(f"The agent needs {', '.join(missing)}, which the environment lacks.")
+    given = {spec.name: spec for spec in obs}
+    for spec in run.agent.obs:
+        if spec.name not in given:
+            raise UsageError(
+                f"The agent needs the observation {spec.name!r}; "
+                f"the environment gives {', '.join(given)}."
+            )
+        if given[spec.name] != spec:
+            raise UsageError(f"The agent was trained on {spec}; this is {given[spec.name]}.")
     if action != run.agent.action:
-        raise UsageError(f"The environment takes {action}; the agent gives {run.agent.action}.")
+        raise UsageError(f"The agent gives {run.agent.action}; the environment takes {action}.")
 
 
 def _has_goals(env: gym.Env) -> bool:

@@ -202,6 +202,39 @@ def test_an_environment_that_fails_leaves_the_agent_as_it_was_and_no_environment
     assert FlatTask.closed == 2
 
 
+@pytest.mark.parametrize("mode", ["sample", "mode"])
+def test_an_episode_is_what_the_agent_s_policy_does_step_by_step(agent: Agent, mode: Any) -> None:
+    actions: list[int] = []
+
+    class Watched(FlatTask):
+        def step(self, action: Any) -> Any:
+            actions.append(int(action))
+            return super().step(action)
+
+    (result,) = evaluate_agent(
+        agent,
+        lambda: Watched(split="val"),
+        episodes=1,
+        seed=5,
+        sample_actions=mode == "sample",
+    )
+    by_hand: list[int] = []
+    env, state, ended = FlatTask(split="val"), agent.initial(1), False
+    before = agent.generator.get_state()
+    agent.generator.manual_seed(result.seed)
+    obs, _ = env.reset(seed=result.seed, options={"index": 0})
+    while not ended:
+        is_first = torch.tensor([not by_hand])
+        batch = {"pointgoal": torch.from_numpy(obs["pointgoal"])[None], "is_first": is_first}
+        action, state = agent.policy(batch, state, mode)
+        by_hand.append(int(action.argmax()))
+        obs, _, terminated, truncated, _ = env.step(by_hand[-1])
+        ended = terminated or truncated
+    env.close()
+    agent.generator.set_state(before)
+    assert actions == by_hand
+
+
 @pytest.mark.parametrize(("sample_actions", "expected"), [(False, {3}), (True, {0, 1, 2, 3})])
 def test_the_likeliest_action_is_taken_unless_actions_are_sampled(
     sample_actions: bool, expected: set[int]
@@ -355,8 +388,11 @@ def test_mistakes_are_one_sentence_each(run: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        ({"name": "dummy", "image": False, "vector": True}, "gives ObsSpec.*'state'.*trained on"),
-        ({"continuous": True}, "takes ActionSpec.*discrete=False.*agent gives ActionSpec"),
+        (
+            {"name": "dummy", "image": False, "vector": True},
+            "needs the observation 'pointgoal'; the environment gives state",
+        ),
+        ({"continuous": True}, "agent gives ActionSpec.*environment takes .*discrete=False"),
     ],
 )
 def test_an_environment_the_agent_was_not_trained_on_is_refused(
