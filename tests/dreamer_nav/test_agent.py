@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
 from dreamer_nav.agent import Agent, PolicyState, choose_device
+from dreamer_nav.behavior import ImaginationNoise
+from dreamer_nav.rssm import State
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 from tests.dreamer_nav.conftest import (
     CONTINUOUS,
@@ -117,7 +120,8 @@ def test_exploration_noise_acts_in_sampling_alone(tiny_agent: MakeAgent) -> None
     n = 4000
     agent = tiny_agent(expl_noise=0.5)
     with torch.no_grad():
-        agent.behavior.actor.mlp[-1].bias[0] = 50.0  # always action 0
+        last = list(agent.behavior.actor.mlp.parameters())[-1]
+        last[0] = 50.0  # always action 0
     obs = {"sensors": torch.zeros(n, 3), "is_first": torch.ones(n, dtype=torch.bool)}
     sampled, _ = agent.policy(obs, agent.initial(n))
     frequency = sampled.mean(0)
@@ -217,8 +221,9 @@ def test_the_seed_decides_weights_and_noise_and_leaves_torchs_generator_alone(
     b, c = tiny_agent(seed=0), tiny_agent(seed=1)
     assert _equal(a, b)
     assert not _equal(a, c)
-    assert torch.equal(a.draw_noise(2, 3).observe, b.draw_noise(2, 3).observe)
-    assert not torch.equal(a.draw_noise(2, 3).observe, c.draw_noise(2, 3).observe)
+    first, same, other = (agent.draw_noise(2, 3).observe for agent in (a, b, c))
+    assert torch.equal(first, same)
+    assert not torch.equal(first, other)
 
 
 def test_noise_has_the_shapes_the_update_needs(tiny_agent: MakeAgent) -> None:
@@ -251,14 +256,14 @@ def test_imagination_starts_from_every_posterior_with_its_terminal_flag(
     batch = make_batch(agent, batch=2, length=4)
     batch["is_terminal"][:] = False
     batch["is_terminal"][1, 3] = True
-    seen = []
+    seen: list[tuple[State, Tensor]] = []
     original = agent._behavior_loss
 
-    def record(start: object, is_terminal: Tensor, noise: object) -> object:
+    def record(start: State, is_terminal: Tensor, noise: ImaginationNoise) -> Any:
         seen.append((start, is_terminal))
-        return original(start, is_terminal, noise)  # type: ignore[arg-type]
+        return original(start, is_terminal, noise)
 
-    agent._behavior_loss = record  # type: ignore[assignment, method-assign]
+    agent._behavior_loss = record  # type: ignore[method-assign]
     noise = agent.draw_noise(2, 4)
     with torch.no_grad():
         _, post, _ = agent.model.loss(batch, noise.observe)

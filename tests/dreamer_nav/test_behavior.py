@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -223,7 +224,7 @@ def test_more_entropy_lowers_the_loss_and_its_gradient_raises_entropy(
     with torch.no_grad():
         for p in agent.behavior.actor.parameters():
             assert p.grad is not None
-            p -= 0.05 * p.grad
+            p.sub_(0.05 * p.grad)
     assert _policy(agent, seq).entropy().mean().item() > before
 
 
@@ -341,32 +342,31 @@ def test_the_critic_loss_trains_the_critic_alone(tiny_agent: MakeAgent, action: 
         assert (p.grad is not None) == name.startswith("behavior.critic."), name
 
 
-def test_reinforce_rolls_out_without_a_graph_and_dynamics_with_one(tiny_agent: MakeAgent) -> None:
+def test_reinforce_rolls_out_without_a_graph_and_dynamics_with_one(
+    tiny_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for mode, graph in (("reinforce", False), ("dynamics", True)):
         agent = tiny_agent(actor_grad=mode)
         seen: list[bool] = []
         imagine: Callable[..., Trajectory] = agent.behavior.imagine
 
-        def record(
-            *args: object, imagine: Callable[..., Trajectory] = imagine, seen: list[bool] = seen
-        ) -> Trajectory:
-            seq = imagine(*args)
+        def record(*args: object, imagine: Any = imagine, seen: Any = seen) -> Trajectory:
+            seq: Trajectory = imagine(*args)
             seen.append(seq.feat.requires_grad)
             return seq
 
-        agent.behavior.imagine = record  # type: ignore[method-assign]
+        monkeypatch.setattr(agent.behavior, "imagine", record)
         _loss(agent, _start(agent), torch.zeros(N), _noise(agent))
         assert seen == [graph]
 
 
 @pytest.fixture
-def double(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def double(monkeypatch: pytest.MonkeyPatch) -> None:
     """Everything in float64, latents deterministic: straight-through never matches differences."""
     monkeypatch.setattr(Tensor, "float", lambda self: self.double())
     monkeypatch.setattr(
         "dreamer_nav.rssm.sample_onehot", lambda logits, noise: torch.softmax(logits, -1)
     )
-    return
 
 
 def _objective(
@@ -420,10 +420,10 @@ def test_the_dynamics_gradient_matches_finite_differences(tiny_agent: MakeAgent)
             step, ends = 1e-5, []
             for sign in (1, -2):
                 for p, d in zip(params, directions, strict=True):
-                    p += sign * step * d
+                    p.add_(sign * step * d)
                 ends.append(value())
             for p, d in zip(params, directions, strict=True):
-                p += step * d
+                p.add_(step * d)
             numeric = (ends[0] - ends[1]) / (2 * step)
             grads = [p.grad for p in params if p.grad is not None]
             analytic = sum((g * d).sum() for g, d in zip(grads, directions, strict=True))
@@ -450,7 +450,7 @@ def test_reinforce_and_dynamics_agree_on_a_one_step_bandit(tiny_agent: MakeAgent
         start = State(*(x.double().expand(n, *x.shape[1:]) for x in state))
         grid = ((torch.arange(n) + 0.5) / n).double()[:, None]
         # Reinforce scores the first action alone, so nothing after state 1 may count in its target.
-        agent.model.discount[-1].bias.data.fill_(-1e3)
+        list(agent.model.discount.parameters())[-1].data.fill_(-1e3)
         action = torch.stack([grid, torch.full_like(grid, 0.5)])
         noise = ImaginationNoise(torch.zeros(2, n, 3).double(), action)
         loss, _, _ = _loss(agent, start, torch.zeros(n).double(), noise)

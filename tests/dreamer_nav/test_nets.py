@@ -140,6 +140,8 @@ def test_weights_are_glorot_uniform_and_biases_zero_output_layers_included() -> 
     init_like_keras(model)
     fans = [(300, 200), (8 * 16, 16 * 16), (16 * 36, 8 * 36), (200, 1)]
     for layer, (fan_in, fan_out) in zip(model, fans, strict=True):
+        assert isinstance(layer, nn.Linear | nn.Conv2d | nn.ConvTranspose2d)
+        assert layer.bias is not None
         limit = math.sqrt(6 / (fan_in + fan_out))
         weight = layer.weight.detach()
         assert weight.abs().max() <= limit
@@ -152,6 +154,9 @@ def test_mlp_is_elu_layers_and_a_linear_output() -> None:
     mlp = MLP(3, HeadConfig(layers=2, units=4), 2)
     x = torch.randn(5, 3)
     first, second, last = mlp
+    assert isinstance(first, Dense)
+    assert isinstance(second, Dense)
+    assert type(last) is nn.Linear
     hidden = F.elu(x @ first.weight.T + first.bias)
     hidden = F.elu(hidden @ second.weight.T + second.bias)
     torch.testing.assert_close(mlp(x), hidden @ last.weight.T + last.bias)
@@ -308,6 +313,7 @@ def test_decoded_images_keep_the_channels_of_their_own_name() -> None:
     decoder = Decoder(7, specs, SMALL, ())
     last = decoder.cnn[-1]
     assert isinstance(last, nn.ConvTranspose2d)
+    assert last.bias is not None
     feat = torch.randn(1, 7)
     before = decoder(feat)
     with torch.no_grad():

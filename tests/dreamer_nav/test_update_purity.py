@@ -121,9 +121,9 @@ def _host_reads(tree: ast.AST) -> list[str]:
             for part in ast.walk(node.test):
                 if isinstance(part, ast.Attribute) and part.attr in {"any", "all", "equal"}:
                     found.append(f"line {node.lineno}: condition on .{part.attr}")
-        calls_name = isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-        if calls_name and node.func.id in {"bool", "float", "int"}:
-            found.append(f"line {node.lineno}: {node.func.id}()")
+        match node:
+            case ast.Call(func=ast.Name(id="bool" | "float" | "int" as name)):
+                found.append(f"line {node.lineno}: {name}()")
     return found
 
 

@@ -111,10 +111,9 @@ def test_a_head_outside_grad_heads_does_not_shape_the_state(
             losses[name].sum(), post.deter, allow_unused=True, retain_graph=True
         )
         assert (grad is None) == (key == head)
-    layer = {"decoder": model.decoder.mlp[0], "reward": model.reward[0]}.get(
-        head, model.discount[0]
-    )
-    (own,) = torch.autograd.grad(losses[names[head]].sum(), layer.weight)
+    heads = {"decoder": model.decoder.mlp, "reward": model.reward, "discount": model.discount}
+    weight = next(heads[head].parameters())
+    (own,) = torch.autograd.grad(losses[names[head]].sum(), weight)
     assert own.abs().sum() > 0, "the head itself still learns"
 
 
