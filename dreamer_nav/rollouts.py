@@ -146,7 +146,8 @@ class UniformPolicy:
         actions = []
         for r in rollouts:
             if r.memory is None:
-                r.memory = np.random.default_rng(r.seed)
+                # Not the bare seed: the environment draws its episode from that very stream.
+                r.memory = np.random.default_rng([r.seed, 1])
             spec = ActionSpec.from_space(r.env.action_space)
             actions.append(spec.to_env(spec.random(r.memory, 1))[0])
         return actions
