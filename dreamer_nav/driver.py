@@ -52,6 +52,8 @@ class Driver:
         return int(np.random.SeedSequence(entropy).generate_state(1)[0])
 
     def _reset_envs(self, mask: np.ndarray) -> None:
+        if not mask.any():
+            return
         seeds = [self._episode_seed(i) if mask[i] else None for i in range(self.num)]
         obs, _ = self.envs.reset(seed=seeds, options={"reset_mask": mask})
         self._keep(obs)
@@ -119,27 +121,23 @@ class Driver:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Bring the environments back to where a checkpoint left them, by replaying their actions."""
         self.episodes = np.array(state["episodes"], np.int64)
-        self._reset_envs(np.ones(self.num, bool))
         self.history = [list(h) for h in state["history"]]
-        # Environments that have no more to replay are parked: they are reset again to their start below.
-        longest = max(map(len, self.history))
-        order = [longest - len(h) for h in self.history]
-        for t in range(longest):
-            self._replay_step(t, order)
+        lengths = np.array([len(h) for h in self.history])
+        # All end together: one with fewer actions idles, and starts its episode afresh when its turn comes.
+        wait = lengths.max() - lengths
+        self._reset_envs(np.ones(self.num, bool))
+        for t in range(lengths.max()):
+            self._replay_step(t, wait)
+            self._reset_envs(wait == t + 1)
         self.returns = np.array(state["returns"])
         self.is_first = np.array(state["is_first"])
 
-    def _replay_step(self, t: int, order: list[int]) -> None:
-        """Step with each environment's t-th action from the end; those not yet begun idle, then start afresh."""
-        idle = np.zeros(self.action_spec.size, np.float32)
-        idle[0] = 1.0
-        actions = [h[t - o] if t >= o else idle for h, o in zip(self.history, order, strict=True)]
-        begin = np.array([t == o and t > 0 for o in order])
-        if begin.any():
-            self._reset_envs(begin)
+    def _replay_step(self, t: int, wait: np.ndarray) -> None:
+        """Step each environment with its next recorded action, or any action while it waits."""
+        idle = np.eye(self.action_spec.size)[0].tolist()
+        replayed = zip(self.history, wait.tolist(), strict=True)
+        actions = [history[t - begin] if t >= begin else idle for history, begin in replayed]
         self.envs.step_async(self.action_spec.to_env(np.array(actions, np.float32)))
         obs, _, terminated, truncated, _ = self.envs.step_wait()
         self._keep(obs)
-        ended = terminated | truncated
-        if ended.any():
-            self._reset_envs(ended)
+        self._reset_envs(terminated | truncated)  # only those that idle end

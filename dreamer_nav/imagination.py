@@ -11,6 +11,8 @@ from dreamer_nav.video import open_loop_frames
 
 __all__ = ["longest_stretches", "open_loop_videos"]
 
+_RECENT_ROWS = 1000  # of each stream, among which episodes are looked for
+
 
 def longest_stretches(is_first: np.ndarray, length: int, count: int) -> list[tuple[int, int]]:
     """(stream, first row) of up to `count` windows of `length` rows that no new episode begins inside.
@@ -34,16 +36,14 @@ def open_loop_videos(
     context. Draws no randomness from the agent's own generator, so filming never changes a run.
     """
     images = [s.name for s in agent.obs if s.is_image]
-    recent = replay.num_rows // replay.num_envs
-    recent = min(recent, 1000)
-    if not images or recent <= context:
+    if not images:
         return {}
-    is_first = replay.newest(recent, ["is_first"])["is_first"]
+    is_first = replay.newest(_RECENT_ROWS, ["is_first"])["is_first"]
     while not (windows := longest_stretches(is_first, length, count)):
         length = length * 3 // 4
         if length <= context:
             return {}
-    rows = replay.newest(recent)
+    rows = replay.newest(_RECENT_ROWS)
     batch = {
         k: torch.from_numpy(np.stack([v[i, t : t + length] for i, t in windows])).to(agent.device)
         for k, v in rows.items()

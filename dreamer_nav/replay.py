@@ -183,14 +183,12 @@ class Replay:
         out["is_first"][:, 0] = True
         return out
 
-    def newest(self, length: int, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
-        """The newest `length` rows of every stream, (num_envs, length, *shape), as stored.
+    def newest(self, most: int, keys: Sequence[str] | None = None) -> dict[str, np.ndarray]:
+        """The newest rows of every stream, (num_envs, length, *shape), as stored.
 
-        Raises ReplayError when a stream holds fewer.
+        The length is `most`, or what the shortest stream holds.
         """
-        held = int((self._rows - self._low()).min())
-        if held < length:
-            raise ReplayError(f"the shortest stream holds {held} rows, {length} were asked for")
+        length = min(most, int((self._rows - self._low()).min()))
         envs = np.arange(self.num_envs)[:, None]
         index = envs * self._ring + (self._rows[:, None] - length + np.arange(length)) % self._ring
         out = {}

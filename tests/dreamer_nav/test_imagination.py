@@ -39,3 +39,16 @@ def test_a_video_shows_the_truth_and_leaves_the_generator_alone(tmp_path: Path) 
     assert frames.shape[0] >= 4
     assert frames.shape[1] % 3 == 0
     assert list((tmp_path / "videos").glob("open_loop_image-*.mp4"))
+
+
+def test_streams_of_unequal_length_can_be_filmed(tmp_path: Path) -> None:
+    config = load_config("debug", ["env.task=terminal"])
+    config = replace(config, train=replace(config.train, steps=60, num_envs=3))
+    trainer = Trainer(config, tmp_path)
+    try:
+        trainer.run()
+        assert len(set(trainer.replay.state_dict()["rows"])) > 1
+        newest = trainer.replay.newest(1000, ["is_first"])["is_first"]
+        assert newest.shape == (3, min(trainer.replay.state_dict()["rows"]))
+    finally:
+        trainer.close()

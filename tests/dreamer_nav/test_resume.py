@@ -83,6 +83,21 @@ def test_resuming_several_environments_mid_episode_is_exact(tmp_path: Path) -> N
     assert_same(tmp_path / "whole", tmp_path / "halves")
 
 
+@pytest.mark.parametrize("half", [66, 81, 99])
+def test_resuming_environments_whose_episodes_differ_in_length_is_exact(
+    tmp_path: Path, half: int
+) -> None:
+    # A countdown task: each environment is at another step of its episode, some at the very start.
+    def uneven(steps: int) -> Config:
+        config = tiny(steps, num_envs=3)
+        return replace(config, env={**config.env, "task": "terminal"})
+
+    train(uneven(132), tmp_path / "whole")
+    train(uneven(half), tmp_path / "halves")
+    train(uneven(132), tmp_path / "halves", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "halves")
+
+
 def test_resuming_from_an_older_checkpoint_is_exact(tmp_path: Path) -> None:
     train(tiny(120), tmp_path / "whole")
     train(tiny(100), tmp_path / "back")
