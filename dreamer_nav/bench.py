@@ -23,7 +23,7 @@ from dreamer_nav.agent import Agent
 from dreamer_nav.atomic import write_atomic
 from dreamer_nav.config import Config
 from dreamer_nav.driver import Driver
-from dreamer_nav.runs import build_agent, describe_spaces, to_tensors
+from dreamer_nav.runs import build_agent, describe_spaces, make_envs, to_tensors
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 
 __all__ = ["Rate", "bench", "parameter_counts", "random_batch", "spaces_of"]
@@ -115,7 +115,6 @@ def spaces_of(name: str) -> tuple[gym.Space, gym.Space]:
 
 def _make_envs(config: Config) -> tuple[Any, str]:
     """The vector of environments, or None and one line saying why there is none."""
-    from dreamer_nav.train import make_envs
     from sim_adapters.registry import SimulatorNotInstalled, UnknownEnvironment
 
     try:

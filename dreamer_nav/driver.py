@@ -70,9 +70,9 @@ class Driver:
         self._write(ids, action, zeros, *(np.full(len(ids), x) for x in (True, False, False)))
 
     def _keep(self, obs: Rows) -> None:
-        # Copied: the vector may reuse its buffers at the next step.
+        # The vector hands out copies, so these may be kept.
         self.obs = {
-            s.name: np.array(obs[s.name]).reshape(self.num, *s.shape) for s in self.obs_specs
+            s.name: np.asarray(obs[s.name]).reshape(self.num, *s.shape) for s in self.obs_specs
         }
 
     def _write(

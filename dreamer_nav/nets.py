@@ -61,13 +61,20 @@ class Dense(nn.Linear):
         return self.activate(super().forward(x))
 
 
+def _dense_layers(
+    inputs: int, layers: int, units: int, layer_norm: bool
+) -> tuple[list[Dense], int]:
+    """Dense layers, possibly none, and the size of what they give."""
+    sizes = [inputs] + [units] * layers
+    return [Dense(a, b, layer_norm) for a, b in pairwise(sizes)], sizes[-1]
+
+
 class MLP(nn.Sequential):
     """Dense layers and a linear output."""
 
     def __init__(self, inputs: int, config: HeadConfig, outputs: int) -> None:
-        sizes = [inputs] + [config.units] * config.layers
-        layers = [Dense(a, b, config.layer_norm) for a, b in pairwise(sizes)]
-        super().__init__(*layers, nn.Linear(sizes[-1], outputs))
+        layers, size = _dense_layers(inputs, config.layers, config.units, config.layer_norm)
+        super().__init__(*layers, nn.Linear(size, outputs))
 
 
 class GRUCell(nn.Module):
@@ -155,11 +162,12 @@ class Encoder(nn.Module):
             self.cnn[0].to(memory_format=torch.channels_last)  # type: ignore[call-overload]
             self.size += channels[-1] * size * size
         if self.vectors:
-            sizes = [sum(_vector_sizes(specs, polar).values())]
-            sizes += [config.mlp_units] * config.mlp_layers
-            dense = [Dense(a, b, config.layer_norm) for a, b in pairwise(sizes)]
+            total = sum(_vector_sizes(specs, polar).values())
+            dense, size = _dense_layers(
+                total, config.mlp_layers, config.mlp_units, config.layer_norm
+            )
             self.mlp = nn.Sequential(*dense)
-            self.size += config.mlp_units
+            self.size += size
 
     def forward(self, obs: Mapping[str, Tensor]) -> Float[Tensor, "*batch E"]:
         """Features of preprocessed observations with any leading axes."""
@@ -198,10 +206,11 @@ class Decoder(nn.Module):
             widths = [first, 4 * depth, 2 * depth, depth, sum(self.channels.values())]
             self.cnn = nn.Sequential(*_upsampling(widths, config.layer_norm))
         if vectors:
-            sizes = [inputs] + [config.mlp_units] * config.mlp_layers
-            dense = [Dense(a, b, config.layer_norm) for a, b in pairwise(sizes)]
+            dense, size = _dense_layers(
+                inputs, config.mlp_layers, config.mlp_units, config.layer_norm
+            )
             self.mlp = nn.Sequential(*dense)
-            self.outputs = nn.ModuleDict({k: nn.Linear(sizes[-1], n) for k, n in vectors.items()})
+            self.outputs = nn.ModuleDict({k: nn.Linear(size, n) for k, n in vectors.items()})
         self.has_vectors = bool(vectors)
 
     def forward(self, feat: Float[Tensor, "*batch I"]) -> dict[str, Tensor]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,19 @@ from dreamer_nav.config import Config
 from dreamer_nav.presets import from_dict
 from dreamer_nav.spaces import ActionSpec, ObsSpec, select_observations
 
-__all__ = ["LoadedRun", "build_agent", "build_env", "describe_spaces", "load_run", "to_tensors"]
+__all__ = [
+    "AGENT_PREFIX",
+    "LoadedRun",
+    "agent_tensors",
+    "build_agent",
+    "build_env",
+    "describe_spaces",
+    "load_run",
+    "make_envs",
+    "to_tensors",
+]
+
+AGENT_PREFIX = "agent."  # of the agent's tensors in a checkpoint
 
 
 class LoadedRun(NamedTuple):
@@ -36,6 +49,20 @@ def build_env(config: Config, **overrides: Any) -> gym.Env:
 
     settings = {**config.env, **overrides}
     return make(settings.pop("name"), **settings)
+
+
+def make_envs(config: Config) -> Any:
+    """The vector of training environments."""
+    from sim_adapters.vector import EnvSpec, VectorEnv
+
+    settings = dict(config.env)
+    name = settings.pop("name")
+    spec = EnvSpec(name, settings, python=config.train.env_python or None)
+    return VectorEnv(
+        [spec] * config.train.num_envs,
+        processes=config.train.env_processes,
+        step_timeout_s=config.train.env_step_timeout_s,
+    )
 
 
 def describe_spaces(
@@ -71,6 +98,13 @@ def to_tensors(
     return {k: v.to(device, non_blocking=True) for k, v in out.items()}
 
 
+def agent_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The agent's state_dict among a checkpoint's tensors."""
+    return {
+        k.removeprefix(AGENT_PREFIX): v for k, v in tensors.items() if k.startswith(AGENT_PREFIX)
+    }
+
+
 def _find_checkpoint(path: Path) -> tuple[Path, Path]:
     """Run folder and checkpoint folder for a path that names either."""
     if not path.exists():
@@ -92,12 +126,8 @@ def load_run(path: Path, device: str | None = None) -> LoadedRun:
     tensors, meta = load_checkpoint(checkpoint)
     config = from_dict(meta["config"])
     obs = [ObsSpec.from_json(x) for x in meta["obs"]]
-    agent = Agent(
-        obs,
-        ActionSpec.from_json(meta["action"]),
-        config.agent,
-        device=choose_device(device or config.device),
-        seed=config.seed,
-    )
-    agent.load_weights({k[6:]: v for k, v in tensors.items() if k.startswith("agent.")})
+    # Not compiled: reading a policy back makes no updates.
+    here = replace(config, device=device or config.device, compile=False)
+    agent = build_agent(here, obs, ActionSpec.from_json(meta["action"]))
+    agent.load_weights(agent_tensors(tensors))
     return LoadedRun(config, agent, int(meta["step"]), meta, run_dir)

@@ -27,7 +27,14 @@ from dreamer_nav.metrics import EpisodeStats, Mean, MetricsLogger
 from dreamer_nav.presets import save_yaml, to_dict
 from dreamer_nav.replay import Replay, RowSpec
 from dreamer_nav.rssm import State
-from dreamer_nav.runs import build_agent, describe_spaces, to_tensors
+from dreamer_nav.runs import (
+    AGENT_PREFIX,
+    agent_tensors,
+    build_agent,
+    describe_spaces,
+    make_envs,
+    to_tensors,
+)
 
 __all__ = ["NonFiniteLoss", "Trainer", "train"]
 
@@ -51,20 +58,6 @@ def train(
     finally:
         trainer.close()
     return run_dir
-
-
-def make_envs(config: Config) -> Any:
-    """The vector of training environments."""
-    from sim_adapters.vector import EnvSpec, VectorEnv
-
-    settings = dict(config.env)
-    name = settings.pop("name")
-    spec = EnvSpec(name, settings, python=config.train.env_python or None)
-    return VectorEnv(
-        [spec] * config.train.num_envs,
-        processes=config.train.env_processes,
-        step_timeout_s=config.train.env_step_timeout_s,
-    )
 
 
 class Trainer:
@@ -95,7 +88,6 @@ class Trainer:
         if source is not None:
             self._load(source)
         else:
-            self.replay.load_state_dict(self.replay.state_dict())
             self.driver.start()
         save_yaml(config, run_dir / "config.yaml")
         self.logger = MetricsLogger(run_dir, resume_step=self.step if resume else None)
@@ -105,8 +97,8 @@ class Trainer:
         c = self.config
         specs = {s.name: RowSpec(s.shape, s.dtype, s.low, s.high) for s in self.obs}
         specs["action"] = RowSpec((self.action.size,), "float32")
-        # An episode's first row is one more than its steps, so up to two rows a step.
-        slack = 2 * c.train.checkpoint_every_steps + 2 * c.train.num_envs
+        # Going back to any checkpoint that is kept is exact; the last step may overshoot by every environment.
+        slack = c.train.keep_checkpoints * (c.train.checkpoint_every_steps + c.train.num_envs)
         return Replay(self.run_dir / "replay", specs, c.train.num_envs, c.replay, slack)
 
     def run(self) -> None:
@@ -235,7 +227,7 @@ class Trainer:
     def save(self) -> Path:
         """Write a checkpoint from which training goes on bit for bit."""
         self.replay.flush()
-        tensors = {f"agent.{k}": v for k, v in self.agent.state_dict().items()}
+        tensors = {f"{AGENT_PREFIX}{k}": v for k, v in self.agent.state_dict().items()}
         tensors |= _pack_policy(self.policy_state)
         tensors["generator"] = self.agent.generator.get_state()
         meta = {
@@ -256,7 +248,7 @@ class Trainer:
 
     def _load(self, path: Path) -> None:
         tensors, meta = load_checkpoint(path)
-        self.agent.load_weights({k[6:]: v for k, v in tensors.items() if k.startswith("agent.")})
+        self.agent.load_weights(agent_tensors(tensors))
         self.policy_state = _unpack_policy(tensors, self.agent)
         self.agent.generator.set_state(tensors["generator"])
         self.step, self.learning_from = meta["step"], meta["learning_from"]

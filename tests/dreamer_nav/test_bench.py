@@ -59,7 +59,7 @@ def test_a_preset_whose_simulator_is_missing_still_gets_its_updates_timed(
     def missing(config: Config) -> None:
         raise UnknownEnvironment(f"no environment is called {config.env['name']!r}.")
 
-    monkeypatch.setattr("dreamer_nav.train.make_envs", missing)
+    monkeypatch.setattr("dreamer_nav.bench.make_envs", missing)
     figures = bench(_tiny(preset), seconds=0.01)
     assert figures["updates_per_s"]["median"] > 0
     assert "env_steps_per_s" not in figures

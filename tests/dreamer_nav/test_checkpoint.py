@@ -26,6 +26,7 @@ from dreamer_nav.checkpoint import (
     save_checkpoint,
     set_rng_state,
 )
+from tests.dreamer_nav.small_disk import run_on_small_disk
 
 ROOT = Path(__file__).parents[2]
 
@@ -322,19 +323,10 @@ def test_filling_a_real_disk_ends_in_an_error_and_the_earlier_checkpoint_loads(
         "except CheckpointError as error: print(error)\n"
         "print([p.name for p in folder.iterdir()], load_checkpoint(latest_checkpoint(folder)))\n"
     )
-    script = 'mount -t tmpfs -o size=1m tmpfs "$1" || exit 77; exec "$2" -c "$3"'
-    done = subprocess.run(
-        ["unshare", "-m", "bash", "-c", script, "bash", str(disk), sys.executable, code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if done.returncode == 77:
-        pytest.skip("mounting is not permitted here")
-    assert done.returncode == 0, done.stderr
-    assert "could not write" in done.stdout
-    assert "No space left" in done.stdout
-    assert "['step-000000001'] ({'a': tensor([1.," in done.stdout
+    printed = run_on_small_disk(disk, "1m", code)
+    assert "could not write" in printed
+    assert "No space left" in printed
+    assert "['step-000000001'] ({'a': tensor([1.," in printed
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:

@@ -20,6 +20,7 @@ from scipy import stats
 from dreamer_nav import ring
 from dreamer_nav.config import ReplayConfig
 from dreamer_nav.replay import Replay, ReplayError, RowSpec
+from tests.dreamer_nav.small_disk import run_on_small_disk
 
 ROOT = Path(__file__).parents[2]
 SPECS = {
@@ -643,19 +644,10 @@ def test_filling_a_real_disk_ends_in_an_error_not_a_crash(tmp_path: Path) -> Non
     disk = tmp_path / "disk"
     disk.mkdir()
     code = FILLER.format(root=str(ROOT), folder=str(disk))
-    script = 'mount -t tmpfs -o size=80m tmpfs "$1" || exit 77; exec "$2" -c "$3"'
-    done = subprocess.run(
-        ["unshare", "-m", "bash", "-c", script, "bash", str(disk), sys.executable, code],
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    if done.returncode == 77:
-        pytest.skip("mounting is not permitted here")
-    assert done.returncode == 0, done.stderr
-    assert "disk full: replay needs" in done.stdout
-    assert "image.bin" in done.stdout
-    assert int(done.stdout.split()[0]) > 4000
+    printed = run_on_small_disk(disk, "80m", code)
+    assert "disk full: replay needs" in printed
+    assert "image.bin" in printed
+    assert int(printed.split()[0]) > 4000
 
 
 def test_a_folder_without_write_permission_is_named(tmp_path: Path) -> None:
