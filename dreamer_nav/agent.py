@@ -22,13 +22,20 @@ from dreamer_nav.rssm import State
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 from dreamer_nav.world_model import WorldModel
 
-__all__ = ["Agent", "PolicyState", "UpdateNoise", "choose_device"]
+__all__ = ["Agent", "PolicyNoise", "PolicyState", "UpdateNoise", "choose_device"]
 
 
 class PolicyState(NamedTuple):
     """What the policy carries from step to step: latent state and last action (B, A)."""
 
     latent: State
+    action: Tensor
+
+
+class PolicyNoise(NamedTuple):
+    """Uniform noise of one step of acting: latents (B, S), actions (B,) or (B, A)."""
+
+    latent: Tensor
     action: Tensor
 
 
@@ -120,26 +127,37 @@ class Agent(nn.Module):
         self,
         obs: Mapping[str, Tensor],
         state: PolicyState,
-        mode: Literal["sample", "mode"] = "sample",
+        mode: Literal["explore", "sample", "mode"] = "sample",
+        noise: PolicyNoise | None = None,
     ) -> tuple[Tensor, PolicyState]:
         """Actions (B, A), one-hot or in [-1, 1], for one observation of each environment, and the next state.
 
         `obs` holds the observations (B, ...) and is_first (B,), which resets a row's state. The posterior is sampled
-        in both modes, as in the original; `mode` only chooses the action.
+        in all modes, as in the original; `mode` only chooses the action: the likeliest one, a sample, or, while
+        training, a sample with the configured exploration noise. `noise` is drawn if not given.
         """
-        batch = len(obs["is_first"])
-        noise = self._uniform(batch, self.config.rssm.stoch)
-        action_noise = self._uniform(batch, *(() if self.action.discrete else (self.action.size,)))
+        if noise is None:
+            noise = self.draw_policy_noise(len(obs["is_first"]))
         with self._autocast():
             embed = self.model.encoder(self.model.preprocess(obs))
             latent = self.model.rssm.obs_step(
-                state.latent, state.action, embed, obs["is_first"], noise
+                state.latent, state.action, embed, obs["is_first"], noise.latent
             )
             policy = self.behavior.actor(latent.feat)
-        action = policy.mode() if mode == "mode" else policy.sample(action_noise)
-        if mode == "sample" and self.config.expl_noise:
+        action = policy.mode() if mode == "mode" else policy.sample(noise.action)
+        if mode == "explore" and self.config.expl_noise:
             action = self._explore(action)
         return action, PolicyState(latent, action)
+
+    def draw_policy_noise(
+        self, batch: int, generator: torch.Generator | None = None
+    ) -> PolicyNoise:
+        """The randomness of `policy` for a batch, from a generator on any device or the agent's own."""
+        action = (batch,) if self.action.discrete else (batch, self.action.size)
+        latent = (batch, self.config.rssm.stoch)
+        return PolicyNoise(
+            self._uniform(*latent, generator=generator), self._uniform(*action, generator=generator)
+        )
 
     def _explore(self, action: Tensor) -> Tensor:
         """Extra action noise while training: random choices, or clipped normal noise."""
@@ -155,8 +173,9 @@ class Agent(nn.Module):
         noise = torch.randn(action.shape, generator=self.generator, device=self.device)
         return (action + amount * noise).clamp(-1, 1)
 
-    def _uniform(self, *shape: int) -> Tensor:
-        return torch.rand(shape, generator=self.generator, device=self.device)
+    def _uniform(self, *shape: int, generator: torch.Generator | None = None) -> Tensor:
+        source = generator or self.generator
+        return torch.rand(shape, generator=source, device=source.device).to(self.device)
 
     def _autocast(self) -> torch.autocast:
         enabled = self.config.precision == "bfloat16"

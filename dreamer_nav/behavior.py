@@ -104,7 +104,7 @@ class Behavior(nn.Module):
                 reward[:-1], value[:-1], discount[:-1], value[-1], self.config.lambda_
             )
         weight = discount_weights(discount).detach()
-        actor_loss, metrics = self.actor_loss(seq, target, value, weight)
+        actor_loss, metrics = self.actor_loss(seq, target, self.baseline(value, reward), weight)
         critic_loss, critic_metrics = self.critic_loss(seq.feat, target, weight)
         metrics.update(critic_metrics)
         metrics["behavior/imagined_reward"] = reward.detach().mean()
@@ -118,19 +118,29 @@ class Behavior(nn.Module):
             return model.imagined_discount(feat)
         return torch.cat([first[None], model.imagined_discount(feat[1:])], 0)
 
+    def baseline(
+        self, value: Float[Tensor, "H N"], reward: Float[Tensor, "H N"]
+    ) -> Float[Tensor, "H N"]:
+        """What the action of state t is expected to bring: a function of state t alone, so it adds no bias.
+
+        The original takes v(z_t), which contains r_t while the return of the action starts at r_{t+1}. As
+        v(z_t) = r_t + gamma E[return], the aligned one is (v(z_t) - r_t) / gamma, without the variance of r_t.
+        """
+        if not self.config.aligned_baseline:
+            return value
+        return (value - reward) / self.config.discount
+
     def actor_loss(
         self,
         seq: Trajectory,
         target: Float[Tensor, "T N"],
-        value: Float[Tensor, "H N"],
+        baseline: Float[Tensor, "H N"],
         weight: Float[Tensor, "H N"],
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:
         """Policy gradient at states 0..H-2 with entropy inside the weighting."""
         c = self.config
         policy = self.actor(seq.feat[:-2].detach())
-        # The original's baseline v(z_t) contains r_t while the target starts at r_{t+1}; still unbiased.
-        baseline = value[1:-1] if c.aligned_baseline else value[:-2]
-        advantage = (target[1:] - baseline).detach()
+        advantage = (target[1:] - baseline[:-2]).detach()
         if self.grad_mode == "reinforce":
             objective = policy.log_prob(seq.action[1:-1].detach()) * advantage
         elif self.grad_mode == "dynamics":

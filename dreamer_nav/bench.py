@@ -215,7 +215,7 @@ class _Runner:
         while steps < least:
             d = self.driver
             obs = to_tensors(d.obs, self.agent.obs, d.is_first, self.agent.device)
-            action, self.state = self.agent.policy(obs, self.state)
+            action, self.state = self.agent.policy(obs, self.state, "explore")
             d.send(action.cpu().numpy())
             self.due += d.num / self.config.train.steps_per_update
             while self.due >= 1:

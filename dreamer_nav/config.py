@@ -113,7 +113,7 @@ class AgentConfig:
     )
     aligned_baseline: bool = _f(
         False,
-        "reinforce baseline aligned with its return (v of the next state), not the original's v",
+        "reinforce baseline (v - r) / discount, which the return starts after; the original's is v",
     )
     slow_critic_every_updates: int = _f(100, "the slow critic is copied every this many updates")
     precision: Literal["float32", "bfloat16"] = _f(

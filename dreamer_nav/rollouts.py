@@ -7,17 +7,15 @@ of the set's seed and i, and where the environment has a list of episodes it is 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import gymnasium as gym
 import numpy as np
 import torch
-from torch import Tensor
 
-from dreamer_nav.agent import Agent, PolicyState
+from dreamer_nav.agent import Agent, PolicyNoise, PolicyState
 from dreamer_nav.rssm import State
 from dreamer_nav.runs import to_tensors
 from dreamer_nav.spaces import ActionSpec
@@ -102,31 +100,13 @@ class AgentPolicy:
             np.array([r.steps == 0 for r in rollouts]),
             agent.device,
         )
-        with _noise_by_row(agent, generators):
-            mode = "sample" if self._sample_actions else "mode"
-            action, state = agent.policy(obs, _stack(states), mode)  # type: ignore[arg-type]
+        rows = [agent.draw_policy_noise(1, generator) for generator in generators]
+        noise = PolicyNoise(*(torch.cat(parts) for parts in zip(*rows, strict=True)))
+        mode: Literal["sample", "mode"] = "sample" if self._sample_actions else "mode"
+        action, state = agent.policy(obs, _stack(states), mode, noise)
         for i, r in enumerate(rollouts):
             r.memory = (_row(state, i), r.memory[1])
         return list(agent.action.to_env(action.cpu().numpy()))
-
-
-@contextmanager
-def _noise_by_row(agent: Agent, generators: Sequence[torch.Generator]) -> Iterator[None]:
-    """Within it, row i of the agent's noise comes from generator i (on the CPU, as on any device)."""
-
-    def uniform(*shape: int) -> Tensor:
-        assert shape[0] == len(generators), (shape, len(generators))
-        return torch.stack([torch.rand(shape[1:], generator=g) for g in generators]).to(
-            agent.device
-        )
-
-    before = agent.generator.get_state()
-    agent._uniform = uniform  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        del agent._uniform
-        agent.generator.set_state(before)
 
 
 def _stack(states: Sequence[PolicyState]) -> PolicyState:

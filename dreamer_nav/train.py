@@ -143,7 +143,7 @@ class Trainer:
                 return self.action.random(self.prefill_rng, self.driver.num)
             self.learning_from = self.step
         obs = to_tensors(self.driver.obs, self.obs, self.driver.is_first, self.agent.device)
-        action, self.policy_state = self.agent.policy(obs, self.policy_state)
+        action, self.policy_state = self.agent.policy(obs, self.policy_state, "explore")
         return action.cpu().numpy()
 
     def _updates_due(self) -> int:
@@ -207,7 +207,7 @@ class Trainer:
         bar.set_postfix(shown, refresh=False)
 
     def _evaluate(self) -> None:
-        from dreamer_nav.evaluate import evaluate_agent
+        from dreamer_nav.evaluate import EPISODE_SEED, evaluate_agent
         from dreamer_nav.runs import build_env
 
         c = self.config
@@ -215,7 +215,7 @@ class Trainer:
             self.agent,
             lambda: build_env(c, **c.eval.env),
             episodes=c.train.eval_episodes,
-            seed=c.seed,
+            seed=EPISODE_SEED,
             sample_actions=c.eval.sample_actions,
         )
         measures: dict[str, list[float]] = {}

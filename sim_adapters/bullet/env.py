@@ -25,6 +25,8 @@ class BulletPointGoalEnv(PointGoalEnv):
         scene: a single scene to draw episodes in instead: a procedural one such as
             "room-train-00017", or a folder of `scenes_dir` in the Gibson layout.
         scenes_dir: folder that holds Gibson scenes.
+        near_share: share of the drawn episodes that begin within 1 m of their goal, so that
+            stopping there is learned early; fixed episodes are as they are.
         sensors: any of "depth" and "rgb".
         image_size: side of the pictures, pixels, or (height, width).
         hfov_deg: horizontal field of view.
@@ -45,6 +47,7 @@ class BulletPointGoalEnv(PointGoalEnv):
         episodes: str = "",
         scene: str = "",
         scenes_dir: str = "",
+        near_share: float = 0.0,
         sensors: Sequence[str] = ("depth",),
         image_size: Any = 64,
         hfov_deg: float = 79.0,
@@ -68,18 +71,24 @@ class BulletPointGoalEnv(PointGoalEnv):
         )
         if forward_noise_m > 0 or turn_noise_deg > 0:
             options.setdefault("noise", ActuationNoise(forward_noise_m, turn_noise_deg))
-        source = _episode_source(simulator, tier, split, episodes, scene)
+        source = _episode_source(simulator, tier, split, episodes, scene, near_share)
         super().__init__(simulator, source, turn_deg=turn_deg, **options)
 
 
 def _episode_source(
-    simulator: BulletSimulator, tier: str, split: str, episodes: str, scene: str
+    simulator: BulletSimulator,
+    tier: str,
+    split: str,
+    episodes: str,
+    scene: str,
+    near_share: float,
 ) -> EpisodeSource:
     if not scene and not episodes and split == "train":
-        return SampledEpisodes(procedural_ids(tier, split), simulator.library, DIFFICULTY[tier])
+        scenes = procedural_ids(tier, split)
+        return SampledEpisodes(scenes, simulator.library, DIFFICULTY[tier], near_share)
     if scene:
         wanted = DIFFICULTY.get(scene.split("-")[0], GIBSON)
-        return SampledEpisodes((scene,), simulator.library, wanted)
+        return SampledEpisodes((scene,), simulator.library, wanted, near_share)
     from sim_adapters.episodes import load_episodes
 
     return FixedEpisodes(load_episodes(episodes or DATA / f"{tier}-{split}.json.gz"))

@@ -30,6 +30,8 @@ DIFFICULTY: Dict[str, Difficulty] = {
     "apartment": Difficulty(3.0, 15.0, 0.9),
 }
 GIBSON = Difficulty(1.0, 30.0, 0.6)
+NEAR = Difficulty(0.0, 1.0, 0.0)
+"""A goal a few steps away, to learn in training what stopping there is worth."""
 ATTEMPTS = 400
 
 
@@ -86,6 +88,7 @@ class SampledEpisodes:
         scene_ids: the scenes to choose from.
         scene: builds a scene from its name; its cache is shared with the simulator.
         difficulty: which pairs are wanted.
+        near_share: share of the episodes that are `NEAR` instead.
     """
 
     def __init__(
@@ -93,12 +96,16 @@ class SampledEpisodes:
         scene_ids: Sequence[str],
         scene: Callable[[str], Scene],
         difficulty: Difficulty,
+        near_share: float = 0.0,
     ) -> None:
         if not scene_ids:
             raise ValueError("no scenes to draw episodes from")
+        if not 0 <= near_share <= 1:
+            raise ValueError(f"near_share must be between 0 and 1, got {near_share!r}")
         self.scene_ids: Tuple[str, ...] = tuple(scene_ids)
         self._scene = scene
         self._difficulty = difficulty
+        self._near_share = near_share
 
     def __call__(self, rng: np.random.Generator) -> Episode:
         """The next episode, a function of `rng` alone.
@@ -106,14 +113,16 @@ class SampledEpisodes:
         Raises:
             RuntimeError: no scene has a pair of the wanted kind.
         """
+        near = self._near_share > 0 and bool(rng.random() < self._near_share)
+        difficulty = NEAR if near else self._difficulty
         for _ in range(50):
             scene_id = self.scene_ids[int(rng.integers(len(self.scene_ids)))]
             number = str(int(rng.integers(2**31)))
-            episode = draw_episode(self._scene(scene_id), rng, self._difficulty, number)
+            episode = draw_episode(self._scene(scene_id), rng, difficulty, number)
             if episode is not None:
                 return episode
         raise RuntimeError(
-            f"no start and goal between {self._difficulty.nearest} and {self._difficulty.farthest} m "
+            f"no start and goal between {difficulty.nearest} and {difficulty.farthest} m "
             f"apart in 50 tries over {len(self.scene_ids)} scenes"
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import replace
 from typing import Any
 
@@ -50,7 +49,6 @@ def _warm(agent: Agent) -> Agent:
 def test_acting_step_by_step_reaches_the_states_that_training_sees(
     tiny_agent: MakeAgent,
     make_batch: MakeBatch,
-    monkeypatch: pytest.MonkeyPatch,
     action: ActionSpec,
     image: ObsSpec,
 ) -> None:
@@ -58,15 +56,12 @@ def test_acting_step_by_step_reaches_the_states_that_training_sees(
     batch = make_batch(agent, batch=3, length=5)
     batch["is_first"][1, 2] = True  # an episode of one row ends on the way
     noise = torch.rand(5, 3, agent.config.rssm.stoch)
-    draws: deque[Tensor] = deque()
-    for t in range(5):
-        draws += [noise[t], torch.rand((3,) if action.discrete else (3, action.size))]
-    monkeypatch.setattr(agent, "_uniform", lambda *shape: draws.popleft())
     state, latents = agent.initial(3), []
     for t in range(5):
         obs = {k: v[:, t] for k, v in batch.items() if k in ("image", "sensors", "is_first")}
         before = state.action
-        act, state = agent.policy(obs, state)
+        drawn = agent.draw_policy_noise(3)._replace(latent=noise[t])
+        act, state = agent.policy(obs, state, noise=drawn)
         assert torch.equal(act, state.action)
         latents.append(state.latent)
         # Replay stores zeros at an episode's first row; garbage there must not matter.
@@ -116,19 +111,20 @@ def test_mode_chooses_the_likeliest_action_and_still_samples_the_state(
     assert not torch.equal(state.latent.stoch, again.latent.stoch)
 
 
-def test_exploration_noise_acts_in_sampling_alone(tiny_agent: MakeAgent) -> None:
+def test_exploration_noise_acts_while_exploring_alone(tiny_agent: MakeAgent) -> None:
     n = 4000
     agent = tiny_agent(expl_noise=0.5)
     with torch.no_grad():
         last = list(agent.behavior.actor.mlp.parameters())[-1]
         last[0] = 50.0  # always action 0
     obs = {"sensors": torch.zeros(n, 3), "is_first": torch.ones(n, dtype=torch.bool)}
-    sampled, _ = agent.policy(obs, agent.initial(n))
-    frequency = sampled.mean(0)
+    explored, _ = agent.policy(obs, agent.initial(n), "explore")
+    frequency = explored.mean(0)
     expected = torch.tensor([0.625, 0.125, 0.125, 0.125])  # half of them uniform over four
     torch.testing.assert_close(frequency, expected, rtol=0, atol=0.03)
-    mode, _ = agent.policy(obs, agent.initial(n), "mode")
-    assert (mode[:, 0] == 1).all()
+    for mode in ("sample", "mode"):
+        action, _ = agent.policy(obs, agent.initial(n), mode)
+        assert (action[:, 0] == 1).all()
 
 
 def test_exploration_noise_of_continuous_actions_has_its_std_and_stays_inside(
@@ -138,8 +134,8 @@ def test_exploration_noise_of_continuous_actions_has_its_std_and_stays_inside(
     quiet = tiny_agent(action=CONTINUOUS)
     noisy = tiny_agent(action=CONTINUOUS, expl_noise=0.3)
     obs = {"sensors": torch.zeros(n, 3), "is_first": torch.ones(n, dtype=torch.bool)}
-    a, _ = quiet.policy(obs, quiet.initial(n))
-    b, _ = noisy.policy(obs, noisy.initial(n))
+    a, _ = quiet.policy(obs, quiet.initial(n), "explore")
+    b, _ = noisy.policy(obs, noisy.initial(n), "explore")
     assert b.abs().max() <= 1
     inside = a.abs() < 0.1  # far from the bounds, where nothing is clipped
     assert (b - a)[inside].std().item() == pytest.approx(0.3, rel=0.1)

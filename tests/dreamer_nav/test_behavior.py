@@ -201,15 +201,42 @@ def test_reinforce_scores_actions_by_later_targets_minus_the_originals_baseline(
     torch.testing.assert_close(metrics["behavior/actor_entropy_nats"], entropy)
 
 
-def test_the_aligned_baseline_is_the_value_of_the_next_state(tiny_agent: MakeAgent) -> None:
-    original = _vary(tiny_agent(actor_grad="reinforce", actor_entropy=0.0))
-    aligned = tiny_agent(actor_grad="reinforce", actor_entropy=0.0, aligned_baseline=True)
-    aligned.load_state_dict(original.state_dict())
-    seq, target, value, weight = _hand_made(original)
-    a, _ = original.behavior.actor_loss(seq, target, value, weight)
-    shifted = torch.cat([value[:1], value[:-1]])
-    b, _ = aligned.behavior.actor_loss(seq, target, shifted, weight)
-    torch.testing.assert_close(a, b)
+def test_the_aligned_baseline_is_the_expected_return_of_the_same_state(
+    tiny_agent: MakeAgent,
+) -> None:
+    agent = tiny_agent(actor_grad="reinforce", discount=0.8, aligned_baseline=True)
+    next_return = torch.randn(7, N)
+    reward = torch.randn(7, N)
+    torch.testing.assert_close(
+        agent.behavior.baseline(reward + 0.8 * next_return, reward), next_return
+    )
+    original = tiny_agent(actor_grad="reinforce", discount=0.8)
+    assert torch.equal(original.behavior.baseline(next_return, reward), next_return)
+
+
+def test_neither_baseline_depends_on_the_action_it_is_subtracted_for(
+    tiny_agent: MakeAgent,
+) -> None:
+    # The action of state t decides state t + 1: a baseline that looked there would cancel what it achieved.
+    for aligned in (False, True):
+        agent = _vary(tiny_agent(actor_grad="reinforce", aligned_baseline=aligned))
+        value, reward = torch.randn(7, N), torch.randn(7, N)
+        before = agent.behavior.baseline(value, reward)[2]
+        value[3:], reward[3:] = 9.0, 9.0
+        assert torch.equal(agent.behavior.baseline(value, reward)[2], before)
+
+
+def test_the_loss_uses_the_chosen_baseline(tiny_agent: MakeAgent) -> None:
+    seen: list[Tensor] = []
+    for aligned in (False, True):
+        agent = tiny_agent(actor_grad="reinforce", aligned_baseline=aligned)
+        original = agent.behavior.actor_loss
+        agent.behavior.actor_loss = lambda *a, original=original: (  # type: ignore[method-assign]
+            seen.append(a[2]),
+            original(*a),
+        )[1]
+        _loss(agent, agent.model.rssm.initial(N), torch.zeros(N), _noise(agent))
+    assert not torch.equal(seen[0], seen[1])
 
 
 def test_more_entropy_lowers_the_loss_and_its_gradient_raises_entropy(

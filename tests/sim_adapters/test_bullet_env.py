@@ -154,3 +154,25 @@ def test_the_shortest_path_solves_all_rooms() -> None:
 def test_apartments_are_harder_for_greedy_and_solved_by_the_shortest_path() -> None:
     assert _success("apartment", GreedyPolicy, range(0, 100, 3)) <= 0.25
     assert _success("apartment", ShortestPathPolicy, range(0, 100, 3)) >= 0.95
+
+
+def test_a_share_of_drawn_episodes_begins_near_the_goal() -> None:
+    distances = {}
+    for share in (0.0, 0.5, 1.0):
+        env = BulletPointGoalEnv(image_size=16, near_share=share)
+        env.simulator.observe = dict  # type: ignore[method-assign]
+        distances[share] = [env.reset(seed=s)[1]["geodesic_distance"] for s in range(40)]
+        env.close()
+    assert min(distances[0.0]) >= 1.5
+    assert max(distances[1.0]) <= 1.0
+    near = sum(d <= 1.0 for d in distances[0.5])
+    assert 8 <= near <= 32  # 20 expected; outside this range in 1 of 10,000 draws
+    with pytest.raises(ValueError, match=r"near_share must be between 0 and 1, got 1\.5"):
+        BulletPointGoalEnv(near_share=1.5)
+
+
+def test_fixed_episodes_know_no_near_share() -> None:
+    plain, near = (BulletPointGoalEnv(split="val", near_share=s, image_size=16) for s in (0.0, 1.0))
+    for env in (plain, near):
+        env.simulator.observe = dict  # type: ignore[method-assign]
+    assert [plain.reset()[1] for _ in range(3)] == [near.reset()[1] for _ in range(3)]
