@@ -7,7 +7,8 @@ states 0..H-2, its action at t by the target of t + 1.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 
 from dreamer_nav.config import AgentConfig
 from dreamer_nav.distributions import OneHot, TruncatedNormal, normal_nll
-from dreamer_nav.nets import MLP
+from dreamer_nav.nets import MLP, Codes
 from dreamer_nav.ops import discount_weights, lambda_return
 from dreamer_nav.rssm import RSSM, State
 from dreamer_nav.spaces import ActionSpec
@@ -34,7 +35,7 @@ class ImaginationNoise(NamedTuple):
 class Trajectory(NamedTuple):
     """Imagined states 0..H as features (H+1, N, F) and the actions that led to them (H+1, N, A), zero at 0."""
 
-    feat: Tensor
+    feat: Tensor | Codes
     action: Tensor
 
 
@@ -47,7 +48,7 @@ class Actor(nn.Module):
         self.original_grad = config.truncated_normal_grad == "original"
         self.mlp = MLP(feat_size, config.head, action.size if action.discrete else 2 * action.size)
 
-    def forward(self, feat: Float[Tensor, "*batch F"]) -> OneHot | TruncatedNormal:
+    def forward(self, feat: Float[Tensor, "*batch F"] | Codes) -> OneHot | TruncatedNormal:
         """The action distribution of each state, in float32."""
         out = self.mlp(feat).float()
         if self.discrete:
@@ -68,6 +69,8 @@ class Behavior(nn.Module):
         self.slow_critic.load_state_dict(self.critic.state_dict())
         auto = "reinforce" if action.discrete else "dynamics"
         self.grad_mode = auto if config.actor_grad == "auto" else config.actor_grad
+        # Reinforce needs no gradient of the latents, so that they can be column numbers.
+        self.use_codes = self.grad_mode == "reinforce"
 
     @torch.no_grad()
     def update_slow_critic(self) -> None:
@@ -76,15 +79,24 @@ class Behavior(nn.Module):
 
     def imagine(self, rssm: RSSM, start: State, noise: ImaginationNoise) -> Trajectory:
         """Roll the policy out from N start states for H steps; the policy never sees a gradient path."""
-        feats = [start.feat]
-        actions = [start.deter.new_zeros(len(start.deter), self.action_size)]
-        state = start
+        if self.use_codes and start.deter.device.type == "cpu":
+            codes, actions = self._roll_out(rssm.img_step_codes, rssm.codes(start), noise)
+            return Trajectory(Codes.stack(codes), actions)
+        feats, actions = self._roll_out(rssm.img_step, start, noise)
+        return Trajectory(torch.stack(feats), actions)
+
+    def _roll_out(
+        self, step: Callable[..., Any], state: Any, noise: ImaginationNoise
+    ) -> tuple[list[Any], Tensor]:
+        """Features of states 0..H, and the actions (H+1, N, A)."""
+        feats = [state.feat]
+        actions = [state.deter.new_zeros(len(state.deter), self.action_size)]
         for t in range(len(noise.latent)):
             action = self.actor(feats[-1].detach()).sample(noise.action[t])
-            state = rssm.img_step(state, action, noise.latent[t])
+            state = step(state, action, noise.latent[t])
             feats.append(state.feat)
             actions.append(action)
-        return Trajectory(torch.stack(feats), torch.stack(actions))
+        return feats, torch.stack(actions)
 
     def loss(
         self,
@@ -111,7 +123,7 @@ class Behavior(nn.Module):
         metrics["behavior/imagined_discount"] = discount.detach().mean()
         return actor_loss, critic_loss, metrics
 
-    def discounts(self, model: WorldModel, feat: Tensor, is_terminal: Tensor) -> Tensor:
+    def discounts(self, model: WorldModel, feat: Tensor | Codes, is_terminal: Tensor) -> Tensor:
         """Discount of each imagined state; the first comes from replay, where the truth is known."""
         first = self.config.discount * (1 - is_terminal.float())
         if not self.config.discount_head:
@@ -160,7 +172,7 @@ class Behavior(nn.Module):
 
     def critic_loss(
         self,
-        feat: Float[Tensor, "H N F"],
+        feat: Float[Tensor, "H N F"] | Codes,
         target: Float[Tensor, "T N"],
         weight: Float[Tensor, "H N"],
     ) -> tuple[Float[Tensor, ""], dict[str, Tensor]]:

@@ -9,10 +9,17 @@ import math
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
-__all__ = ["OneHot", "TruncatedNormal", "bernoulli_nll", "normal_nll", "sample_onehot"]
+__all__ = [
+    "OneHot",
+    "TruncatedNormal",
+    "bernoulli_nll",
+    "normal_nll",
+    "sample_index",
+    "sample_onehot",
+]
 
 _HALF_LOG_2PI = 0.5 * math.log(2 * math.pi)
 _CLIP = 1e-6
@@ -23,14 +30,25 @@ def sample_onehot(
 ) -> Float[Tensor, "*batch C"]:
     """A one-hot sample by inverse CDF; its gradient is that of the probabilities (straight-through)."""
     probs = torch.softmax(logits, -1)
-    cumulative = probs.detach().cumsum(-1)
-    # Rounding can leave the last sum below 1; noise is scaled so that the index stays in range.
-    index = (cumulative <= (noise * cumulative[..., -1])[..., None]).sum(-1, keepdim=True)
     classes = torch.arange(logits.shape[-1], device=logits.device)
-    sample = (classes == index.clamp(max=logits.shape[-1] - 1)).to(probs.dtype)
+    sample = (classes == _pick(probs.detach(), noise)[..., None]).to(probs.dtype)
     if not logits.requires_grad:
         return sample
     return sample + (probs - probs.detach())
+
+
+def sample_index(
+    logits: Float[Tensor, "*batch C"], noise: Float[Tensor, "*batch"]
+) -> Int[Tensor, "*batch"]:
+    """The class that `sample_onehot` chooses with the same noise."""
+    return _pick(torch.softmax(logits, -1), noise)
+
+
+def _pick(probs: Tensor, noise: Tensor) -> Tensor:
+    cumulative = probs.cumsum(-1)
+    # Rounding can leave the last sum below 1; noise is scaled so that the index stays in range.
+    index = (cumulative <= (noise * cumulative[..., -1])[..., None]).sum(-1)
+    return index.clamp(max=probs.shape[-1] - 1)
 
 
 class OneHot:

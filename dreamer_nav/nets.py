@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from dreamer_nav.config import EncoderConfig, HeadConfig
 from dreamer_nav.spaces import ObsSpec
 
-__all__ = ["MLP", "Decoder", "Dense", "Encoder", "GRUCell", "init_like_keras", "preprocess"]
+__all__ = [
+    "MLP",
+    "Codes",
+    "Decoder",
+    "Dense",
+    "Encoder",
+    "GRUCell",
+    "Linear",
+    "init_like_keras",
+    "preprocess",
+]
 
 _NORM_EPS = 1e-3  # Keras' default; torch's 1e-5 changes a tiny GRU's output by 1e-3.
 
@@ -44,7 +55,55 @@ class _ChannelNorm(_LayerNorm):
         return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-class Dense(nn.Linear):
+@dataclass(frozen=True)
+class Codes:
+    """Features [one-hot latents, deterministic state], each one-hot as the number of its column.
+
+    What a layer makes of a one-hot is one column of its weights, so a product is a sum of S columns: on a CPU 10 to
+    20 times faster than multiplying by the zeros. There is no gradient into the latents.
+    """
+
+    index: Int[Tensor, "*batch S"]
+    deter: Float[Tensor, "*batch D"]
+
+    def __getitem__(self, steps: slice | int) -> Codes:
+        return Codes(self.index[steps], self.deter[steps])
+
+    def detach(self) -> Codes:
+        """The same values without the graph of the deterministic state."""
+        return Codes(self.index, self.deter.detach())
+
+    @property
+    def feat(self) -> Codes:
+        """Itself: what heads read, as `State.feat` is."""
+        return self
+
+    @staticmethod
+    def stack(steps: Sequence[Codes]) -> Codes:
+        """Steps along a new first axis."""
+        return Codes(torch.stack([s.index for s in steps]), torch.stack([s.deter for s in steps]))
+
+    def sum_columns(self, weight: Float[Tensor, "U Z"]) -> Float[Tensor, "*batch U"]:
+        """The product of the one-hots alone with `weight`."""
+        flat = F.embedding_bag(self.index.flatten(0, -2), weight.t().contiguous(), mode="sum")
+        return flat.unflatten(0, self.index.shape[:-1])
+
+    def linear(self, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """What `F.linear` gives for the dense features."""
+        latents = weight.shape[1] - self.deter.shape[-1]
+        product = F.linear(self.deter, weight[:, latents:], bias)
+        return product + self.sum_columns(weight[:, :latents]).to(product.dtype)
+
+
+class Linear(nn.Linear):
+    """Linear layer that also reads `Codes`."""
+
+    def forward(self, x: Float[Tensor, "*batch I"] | Codes) -> Float[Tensor, "*batch U"]:
+        """The product."""
+        return x.linear(self.weight, self.bias) if isinstance(x, Codes) else super().forward(x)
+
+
+class Dense(Linear):
     """Linear layer, optional layer norm, ELU."""
 
     def __init__(self, inputs: int, units: int, layer_norm: bool = False) -> None:
@@ -56,7 +115,7 @@ class Dense(nn.Linear):
         # In place: the gradient then comes from the output, without a second exponential.
         return F.elu(self.norm(x), inplace=True)
 
-    def forward(self, x: Float[Tensor, "*batch I"]) -> Float[Tensor, "*batch U"]:
+    def forward(self, x: Float[Tensor, "*batch I"] | Codes) -> Float[Tensor, "*batch U"]:
         """Product, norm and ELU."""
         return self.activate(super().forward(x))
 
@@ -74,7 +133,7 @@ class MLP(nn.Sequential):
 
     def __init__(self, inputs: int, config: HeadConfig, outputs: int) -> None:
         layers, size = _dense_layers(inputs, config.layers, config.units, config.layer_norm)
-        super().__init__(*layers, nn.Linear(size, outputs))
+        super().__init__(*layers, Linear(size, outputs))
 
 
 class GRUCell(nn.Module):

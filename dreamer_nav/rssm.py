@@ -15,8 +15,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from dreamer_nav.config import RSSMConfig
-from dreamer_nav.distributions import sample_onehot
-from dreamer_nav.nets import Dense, GRUCell
+from dreamer_nav.distributions import sample_index, sample_onehot
+from dreamer_nav.nets import Codes, Dense, GRUCell
 
 __all__ = ["RSSM", "State"]
 
@@ -71,9 +71,12 @@ class RSSM(nn.Module):
         """The embedding's share of the posterior's first layer, bias included."""
         return F.linear(embed, self.obs_out.weight[:, self.config.deter :], self.obs_out.bias)
 
-    def _recur(self, stoch: Tensor, deter: Tensor, action_in: Tensor) -> Tensor:
-        x = F.linear(stoch.flatten(-2), self.img_in.weight[:, : self.stoch_size])
-        return self.gru(self.img_in.activate(x + action_in), deter)
+    def _stoch_in(self, stoch: Tensor) -> Tensor:
+        """The latents' share of the input layer."""
+        return F.linear(stoch.flatten(-2), self.img_in.weight[:, : self.stoch_size])
+
+    def _recur(self, stoch_in: Tensor, deter: Tensor, action_in: Tensor) -> Tensor:
+        return self.gru(self.img_in.activate(stoch_in + action_in), deter)
 
     def prior_logits(self, deter: Float[Tensor, "*batch D"]) -> Float[Tensor, "*batch S C"]:
         """Logits of the prior, a function of the deterministic state alone."""
@@ -88,9 +91,25 @@ class RSSM(nn.Module):
         self, state: State, action: Float[Tensor, "B A"], noise: Float[Tensor, "B S"]
     ) -> State:
         """One step of imagination: the state after `action`, latents sampled from the prior."""
-        deter = self._recur(state.stoch, state.deter, self._action_in(action))
+        deter = self._recur(self._stoch_in(state.stoch), state.deter, self._action_in(action))
         logits = self.prior_logits(deter)
         return State(sample_onehot(logits, noise), logits, deter)
+
+    def codes(self, state: State) -> Codes:
+        """A state with sampled latents as column numbers."""
+        return Codes(self._columns(state.stoch.argmax(-1)), state.deter)
+
+    def _columns(self, index: Tensor) -> Tensor:
+        c = self.config
+        return index + torch.arange(0, c.stoch * c.classes, c.classes, device=index.device)
+
+    def img_step_codes(
+        self, codes: Codes, action: Float[Tensor, "B A"], noise: Float[Tensor, "B S"]
+    ) -> Codes:
+        """What `img_step` does, for codes: the same states, faster on a CPU, without a gradient of the latents."""
+        stoch_in = codes.sum_columns(self.img_in.weight[:, : self.stoch_size])
+        deter = self._recur(stoch_in, codes.deter, self._action_in(action))
+        return Codes(self._columns(sample_index(self.prior_logits(deter), noise)), deter)
 
     def obs_step(
         self,
@@ -126,7 +145,7 @@ class RSSM(nn.Module):
         states = []
         for t in range(embed.shape[1]):
             mask = keep[:, t]
-            deter = self._recur(stoch * mask[..., None], deter * mask, action_in[t])
+            deter = self._recur(self._stoch_in(stoch * mask[..., None]), deter * mask, action_in[t])
             post = self._posterior(deter, embed_in[t], noise[t])
             stoch = post.stoch
             states.append(post)

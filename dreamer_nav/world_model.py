@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dreamer_nav.config import AgentConfig
 from dreamer_nav.distributions import OneHot, bernoulli_nll, normal_nll
-from dreamer_nav.nets import MLP, Decoder, Encoder, preprocess
+from dreamer_nav.nets import MLP, Codes, Decoder, Encoder, preprocess
 from dreamer_nav.ops import kl_loss, transform_reward
 from dreamer_nav.rssm import RSSM, State
 from dreamer_nav.spaces import ObsSpec
@@ -87,15 +87,16 @@ class WorldModel(nn.Module):
             )
         return losses
 
-    def imagined_reward(self, feat: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+    def imagined_reward(self, feat: Float[Tensor, "*batch F"] | Codes) -> Float[Tensor, "*batch"]:
         """Mean of the reward head, in transformed units."""
         return self.reward(feat).squeeze(-1).float()
 
-    def imagined_discount(self, feat: Float[Tensor, "*batch F"]) -> Float[Tensor, "*batch"]:
+    def imagined_discount(self, feat: Float[Tensor, "*batch F"] | Codes) -> Float[Tensor, "*batch"]:
         """Mean of the discount head, which already contains gamma; constant without that head."""
         if self.config.discount_head:
             return torch.sigmoid(self.discount(feat).squeeze(-1).float())
-        return feat.new_full(feat.shape[:-1], self.config.discount, dtype=torch.float32)
+        like = feat.deter if isinstance(feat, Codes) else feat
+        return like.new_full(like.shape[:-1], self.config.discount, dtype=torch.float32)
 
     @torch.no_grad()
     def open_loop(

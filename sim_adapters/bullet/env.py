@@ -25,7 +25,7 @@ class BulletPointGoalEnv(PointGoalEnv):
         scene: a single scene to draw episodes in instead: a procedural one such as
             "room-train-00017", or a folder of `scenes_dir` in the Gibson layout.
         scenes_dir: folder that holds Gibson scenes.
-        near_share: share of the drawn episodes that begin within 1 m of their goal, so that
+        near_share: share of the drawn episodes that begin within 0.5 m of their goal, so that
             stopping there is learned early; fixed episodes are as they are.
         sensors: any of "depth" and "rgb".
         image_size: side of the pictures, pixels, or (height, width).

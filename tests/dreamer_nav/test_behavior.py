@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from dreamer_nav import behavior as behavior_module
 from dreamer_nav.agent import Agent
 from dreamer_nav.behavior import Behavior, ImaginationNoise, Trajectory
+from dreamer_nav.config import HeadConfig
 from dreamer_nav.distributions import OneHot, TruncatedNormal
+from dreamer_nav.nets import Codes
 from dreamer_nav.rssm import RSSM, State
 from dreamer_nav.spaces import ActionSpec
 from tests.dreamer_nav.conftest import CONTINUOUS, DISCRETE, MakeAgent
@@ -41,6 +43,12 @@ def _vary(agent: Agent) -> Agent:
     return agent
 
 
+def _dense(agent: Agent) -> Agent:
+    """Imagine with one-hot latents, which tests can look into; that codes give the same is tested on its own."""
+    agent.behavior.use_codes = False
+    return agent
+
+
 def _loss(agent: Agent, start: State, terminal: Tensor, noise: ImaginationNoise) -> Loss:
     agent.model.requires_grad_(False)
     return agent.behavior.loss(agent.model, start, terminal, noise)
@@ -62,7 +70,7 @@ def _hand_made(agent: Agent, steps: int = 6) -> tuple[Trajectory, Tensor, Tensor
 def test_with_horizon_15_policy_has_14_targets_15_and_critic_15_states(
     tiny_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = tiny_agent(horizon=15)
+    agent = _dense(tiny_agent(horizon=15))
     shapes: dict[str, list[tuple[int, ...]]] = {"actor": [], "critic": [], "slow": [], "target": []}
     b = agent.behavior
     for name, module in (("actor", b.actor), ("critic", b.critic), ("slow", b.slow_critic)):
@@ -87,7 +95,7 @@ def test_with_horizon_15_policy_has_14_targets_15_and_critic_15_states(
 
 @pytest.mark.parametrize("action", [DISCRETE, CONTINUOUS], ids=["discrete", "continuous"])
 def test_imagined_actions_lead_to_the_next_state(tiny_agent: MakeAgent, action: ActionSpec) -> None:
-    agent = _vary(tiny_agent(action=action))
+    agent = _dense(_vary(tiny_agent(action=action)))
     start, noise = _start(agent), _noise(agent)
     seq = agent.behavior.imagine(agent.model.rssm, start, noise)
     assert torch.equal(seq.feat[0], start.feat)
@@ -98,6 +106,40 @@ def test_imagined_actions_lead_to_the_next_state(tiny_agent: MakeAgent, action: 
         torch.testing.assert_close(seq.action[t + 1], chosen)
         state = agent.model.rssm.img_step(state, chosen, noise.latent[t])
         torch.testing.assert_close(seq.feat[t + 1], state.feat)
+
+
+@pytest.mark.parametrize("action", [DISCRETE, CONTINUOUS], ids=["discrete", "continuous"])
+@pytest.mark.parametrize("layers", [0, 2])
+def test_latents_as_column_numbers_change_no_loss_and_no_gradient(
+    tiny_agent: MakeAgent, action: ActionSpec, layers: int
+) -> None:
+    head = HeadConfig(layers=layers, units=8)
+    coded = _vary(tiny_agent(action=action, actor_grad="reinforce", head=head))
+    dense = _dense(tiny_agent(action=action, actor_grad="reinforce", head=head))
+    dense.load_state_dict(coded.state_dict())
+    start, noise, terminal = _start(coded), _noise(coded), torch.zeros(N)
+    results = []
+    for agent in (coded, dense):
+        actor, critic, metrics = _loss(agent, start, terminal, noise)
+        (actor + critic).backward()
+        heads = (agent.behavior.actor, agent.behavior.critic)
+        results.append((actor, critic, metrics, [p.grad for m in heads for p in m.parameters()]))
+    assert isinstance(coded.behavior.imagine(coded.model.rssm, start, noise).feat, Codes)
+    torch.testing.assert_close(results[0], results[1], rtol=1e-4, atol=1e-5)
+
+
+def test_a_step_with_column_numbers_reaches_the_state_of_a_step_with_one_hots(
+    tiny_agent: MakeAgent,
+) -> None:
+    agent = _vary(tiny_agent())
+    rssm, start = agent.model.rssm, _start(agent)
+    action, noise = torch.eye(4)[torch.randint(4, (N,))], torch.rand(N, rssm.config.stoch)
+    state = rssm.img_step(start, action, noise)
+    codes = rssm.img_step_codes(rssm.codes(start), action, noise)
+    assert torch.equal(codes.index, rssm.codes(state).index)
+    torch.testing.assert_close(codes.deter, state.deter)
+    one_hot = torch.zeros(N, rssm.stoch_size).scatter(1, codes.index, 1.0)
+    assert torch.equal(one_hot, state.stoch.flatten(1))
 
 
 def test_first_discount_is_replays_truth_and_contains_gamma(tiny_agent: MakeAgent) -> None:
@@ -153,7 +195,7 @@ def test_on_a_chain_the_targets_are_the_values_worked_out_by_hand(
     reward = [0.0, 0.0, 1.0, 0.0, 0.0, 10.0, 7.0, 7.0]
     value = [0.5625, 1.125, 2.25, 2.5, 5.0, 10.0, 99.0, 99.0]
     discount_logit = [0.0, 0.0, 0.0, 0.0, 0.0, -1e4, 0.0, 0.0]
-    agent = tiny_agent(horizon=5, discount=0.5)
+    agent = _dense(tiny_agent(horizon=5, discount=0.5))
     agent.model.rssm.__class__ = _ChainRSSM
     agent.model.reward = _ByPosition(reward)  # type: ignore[assignment]
     agent.model.discount = _ByPosition(discount_logit)  # type: ignore[assignment]
@@ -373,7 +415,7 @@ def test_reinforce_rolls_out_without_a_graph_and_dynamics_with_one(
     tiny_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for mode, graph in (("reinforce", False), ("dynamics", True)):
-        agent = tiny_agent(actor_grad=mode)
+        agent = _dense(tiny_agent(actor_grad=mode))
         seen: list[bool] = []
         imagine: Callable[..., Trajectory] = agent.behavior.imagine
 
@@ -471,7 +513,7 @@ def test_reinforce_and_dynamics_agree_on_a_one_step_bandit(tiny_agent: MakeAgent
             horizon=2,
         )
         torch.manual_seed(5)
-        agent = _vary(agent.double())
+        agent = _dense(_vary(agent.double()))
         n = 4000
         state = _start(agent, 1)
         start = State(*(x.double().expand(n, *x.shape[1:]) for x in state))

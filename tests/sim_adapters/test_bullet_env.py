@@ -164,8 +164,8 @@ def test_a_share_of_drawn_episodes_begins_near_the_goal() -> None:
         distances[share] = [env.reset(seed=s)[1]["geodesic_distance"] for s in range(40)]
         env.close()
     assert min(distances[0.0]) >= 1.5
-    assert max(distances[1.0]) <= 1.0
-    near = sum(d <= 1.0 for d in distances[0.5])
+    assert max(distances[1.0]) <= 0.5
+    near = sum(d <= 0.5 for d in distances[0.5])
     assert 8 <= near <= 32  # 20 expected; outside this range in 1 of 10,000 draws
     with pytest.raises(ValueError, match=r"near_share must be between 0 and 1, got 1\.5"):
         BulletPointGoalEnv(near_share=1.5)
