@@ -13,7 +13,16 @@ from torch import Tensor, nn
 
 from dreamer_nav.behavior import Behavior
 from dreamer_nav.config import AgentConfig, EncoderConfig, HeadConfig, RSSMConfig
-from dreamer_nav.nets import MLP, Decoder, Dense, Encoder, GRUCell, init_like_keras, preprocess
+from dreamer_nav.nets import (
+    MLP,
+    Decoder,
+    Dense,
+    Encoder,
+    GRUCell,
+    Linear,
+    init_like_keras,
+    preprocess,
+)
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 from dreamer_nav.world_model import WorldModel
 
@@ -156,7 +165,7 @@ def test_mlp_is_elu_layers_and_a_linear_output() -> None:
     first, second, last = mlp
     assert isinstance(first, Dense)
     assert isinstance(second, Dense)
-    assert type(last) is nn.Linear
+    assert type(last) is Linear
     hidden = F.elu(x @ first.weight.T + first.bias)
     hidden = F.elu(hidden @ second.weight.T + second.bias)
     torch.testing.assert_close(mlp(x), hidden @ last.weight.T + last.bias)
