@@ -270,6 +270,7 @@ def _bench(words: list[str]) -> None:
     args, settings = _parse(parser, words)
     config = load_config(args.preset or DEFAULT_PRESET, settings)
     check_output(args.json)
+    check_device(config.device)
     from dreamer_nav.bench import bench
 
     bench(config, json_path=args.json, seconds=float(args.seconds), profile=args.profile)

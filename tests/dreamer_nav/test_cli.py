@@ -527,6 +527,10 @@ def test_bench_hands_over_the_configuration(run: Run, monkeypatch: pytest.Monkey
     assert calls[1] == {**expected, "seconds": 3.0, "profile": 9}
 
 
+def test_bench_refuses_a_device_that_is_not_there(run: Run) -> None:
+    assert "cuda:99" in run("bench", "--device", "cuda:99").complaint()
+
+
 def test_export_without_its_package_is_answered_with_the_install_line(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
