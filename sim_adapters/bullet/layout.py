@@ -1,7 +1,7 @@
 """Floor plans: what a scene is made of before any simulator sees it.
 
 A layout is a pure function of its scene's name. Tiers: `room`, one furnished room of 5 to 7 m a
-side cut by partitions; `apartment`, three to six rooms joined by doorways (see apartments.py).
+side with low and high partitions; `apartment`, three to six rooms joined by doorways (see apartments.py).
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def add_shell(layout: Layout, material: str = "wall0") -> None:
 
 
 def _add_partitions(layout: Layout, rng: np.random.Generator) -> None:
-    """Two or three partitions from the walls, staggered so that no straight way is left."""
+    """Two or three partitions from the walls, staggered, that hide and block a third of the way across."""
     x0, y0, x1, y1 = layout.bounds
     along_x = bool(rng.random() < 0.5)  # the partitions' normal points along x
     length, across = (x1 - x0, y1 - y0) if along_x else (y1 - y0, x1 - x0)
@@ -128,9 +128,9 @@ def _add_partitions(layout: Layout, rng: np.random.Generator) -> None:
     side = int(rng.integers(2))
     for k in range(count):
         at = length * (k + 1) / (count + 1) + float(rng.uniform(-0.3, 0.3))
-        reach = across * float(rng.uniform(0.45, 0.72))
+        reach = across * float(rng.uniform(0.25, 0.45))
         low, high = (0.0, reach) if side == 0 else (across - reach, across)
-        if rng.random() < 0.2:  # a free-standing screen
+        if rng.random() < 0.35:  # a free-standing screen
             shift = float(rng.uniform(0.8, max(0.85, across - reach - 0.8)))
             low, high = shift, min(shift + reach, across - 0.8)
         t = WALL_M / 2
