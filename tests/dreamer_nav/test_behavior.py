@@ -269,16 +269,19 @@ def test_neither_baseline_depends_on_the_action_it_is_subtracted_for(
 
 
 def test_the_loss_uses_the_chosen_baseline(tiny_agent: MakeAgent) -> None:
-    seen: list[Tensor] = []
-    for aligned in (False, True):
+    plain = _vary(tiny_agent(actor_grad="reinforce"))
+    start, noise, seen = _start(plain), _noise(plain), []
+    for aligned in (False, False, True):
         agent = tiny_agent(actor_grad="reinforce", aligned_baseline=aligned)
+        agent.load_state_dict(plain.state_dict())
         original = agent.behavior.actor_loss
         agent.behavior.actor_loss = lambda *a, original=original: (  # type: ignore[method-assign]
             seen.append(a[2]),
             original(*a),
         )[1]
-        _loss(agent, agent.model.rssm.initial(N), torch.zeros(N), _noise(agent))
-    assert not torch.equal(seen[0], seen[1])
+        _loss(agent, start, torch.zeros(N), noise)
+    assert torch.equal(seen[0], seen[1])
+    assert not torch.allclose(seen[0], seen[2])
 
 
 def test_more_entropy_lowers_the_loss_and_its_gradient_raises_entropy(
