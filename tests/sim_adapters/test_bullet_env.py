@@ -176,3 +176,5 @@ def test_fixed_episodes_know_no_near_share() -> None:
     for env in (plain, near):
         env.simulator.observe = dict  # type: ignore[method-assign]
     assert [plain.reset()[1] for _ in range(3)] == [near.reset()[1] for _ in range(3)]
+    plain.close()
+    near.close()
