@@ -23,6 +23,7 @@ from dreamer_nav.agent import Agent
 from dreamer_nav.atomic import write_atomic
 from dreamer_nav.config import Config
 from dreamer_nav.driver import Driver
+from dreamer_nav.process import configure_process
 from dreamer_nav.runs import build_agent, describe_spaces, make_envs, to_tensors
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 
@@ -56,8 +57,7 @@ def bench(
     Raises:
         SimulatorNotInstalled, UnknownEnvironment: the spaces of an environment that is not installed are not known.
     """
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    configure_process(config.threads)
     envs, why_not = _make_envs(config)
     try:
         observations, actions = _spaces(envs, config)

@@ -25,6 +25,7 @@ from dreamer_nav.config import Config
 from dreamer_nav.driver import Driver
 from dreamer_nav.metrics import EpisodeStats, Mean, MetricsLogger
 from dreamer_nav.presets import save_yaml, to_dict
+from dreamer_nav.process import configure_process
 from dreamer_nav.replay import Replay, RowSpec
 from dreamer_nav.rssm import State
 from dreamer_nav.runs import (
@@ -50,8 +51,7 @@ def train(
 ) -> Path:
     """Train until `config.train.steps`; returns the run folder. `resume` goes on from the last checkpoint."""
     run_dir = Path(run_dir)
-    if config.threads:
-        torch.set_num_threads(config.threads)
+    configure_process(config.threads)
     trainer = Trainer(config, run_dir, resume=resume, checkpoint=checkpoint)
     try:
         trainer.run()

@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "__init__ atomic failures",
+        "__init__ atomic failures process",
         "config ops spaces",
         "distributions settings",
         "limits nets optimizer presets",
