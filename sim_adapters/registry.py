@@ -204,3 +204,9 @@ register(
     "pip install dreamer-nav",
     "tiny tasks that show whether an agent learns: bandit, delayed, memory, terminal, point",
 )
+register(
+    "gymnasium",
+    "sim_adapters.gymnasium_env:make_gymnasium",
+    "pip install dreamer-nav",
+    "any environment registered with Gymnasium, by its id",
+)
