@@ -375,7 +375,7 @@ def test_an_action_outside_the_space_is_refused(action: int) -> None:
 
 # -- seeds ---------------------------------------------------------------------------------------
 
-# After other play, `reset_game` alone starts these from another state; saved states alone, Q*bert.
+# After other play `reset_game` alone leaves these in another state, and Q*bert a saved state alone.
 SENSITIVE = ("freeway", "fishing_derby", "qbert", "assault")
 
 
@@ -430,7 +430,7 @@ def test_every_game_of_the_benchmark_plays(game: str) -> None:
     env = AtariEnv(game)
     observation, _ = env.reset(seed=0)
     pictures = {observation["image"].tobytes()}
-    for action in drawn(50, int(env.action_space.n)):  # type: ignore[attr-defined]
+    for action in drawn(100, int(env.action_space.n)):  # type: ignore[attr-defined]
         observation, *_ = env.step(action)
         assert env.observation_space.contains(observation)
         pictures.add(observation["image"].tobytes())
