@@ -100,7 +100,7 @@ class AgentConfig:
         True, "free nats apply to the batch mean (as the original), else per state"
     )
 
-    horizon: int = _f(15, "imagined steps")
+    horizon: int = _f(15, "imagined agent steps")
     discount: float = _f(0.99, "discount factor per agent step")
     lambda_: float = _f(0.95, "lambda of the imagined return")
     actor_grad: Literal["auto", "reinforce", "dynamics", "both"] = _f(
@@ -130,21 +130,24 @@ class ReplayConfig:
 
     capacity_steps: int = _f(2_000_000, "agent steps kept; older ones are overwritten")
     batch_size: int = _f(16, "sequences in a batch (B)")
-    batch_length: int = _f(50, "steps in a sequence (T)")
+    batch_length: int = _f(50, "agent steps in a sequence (T)")
     sample: Literal["steps", "episodes"] = _f(
         "steps", "uniform over steps (slices may span episodes), or over episodes as the original"
     )
     prioritize_ends: bool = _f(False, "with `episodes`: favour the window at an episode's end")
     min_episode_steps: int = _f(
-        0, "with `episodes`: shorter episodes are never sampled (the original: 50)"
+        0, "with `episodes`: those of fewer agent steps are never sampled (the original: 50)"
     )
 
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """The training loop. Steps are agent steps: one action of one environment."""
+    """The training loop. Steps are agent steps: one action of one environment.
 
-    steps: int = _f(1_000_000, "agent steps in all, prefill included")
+    An environment that repeats actions (Atari: 4 frames) makes several simulator steps in one of them.
+    """
+
+    steps: int = _f(1_000_000, "agent steps (Atari: of 4 frames) in all, prefill included")
     prefill_steps: int = _f(10_000, "agent steps by the random policy before the first update")
     pretrain_updates: int = _f(1, "updates made when the prefill ends")
     steps_per_update: float = _f(5.0, "agent steps for each update after the prefill")

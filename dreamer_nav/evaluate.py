@@ -94,8 +94,8 @@ class _Task:
     @property
     def title(self) -> str:
         env = self.config.env
-        names = [str(env[key]) for key in ("name", "tier", "task", "split") if env.get(key)]
-        return " ".join(names)
+        keys = ("name", "tier", "task", "game", "id", "split")
+        return " ".join(str(env[key]) for key in keys if env.get(key))
 
 
 def evaluate_run(

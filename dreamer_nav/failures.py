@@ -14,7 +14,12 @@ USER_ERRORS = {
     "dreamer_nav.checkpoint": ("CheckpointError",),
     "dreamer_nav.replay_folder": ("ReplayError",),
     "dreamer_nav.train": ("NonFiniteLoss",),
-    "sim_adapters.registry": ("SimulatorNotInstalled", "UnknownEnvironment", "UnknownOption"),
+    "sim_adapters.registry": (
+        "MissingOption",
+        "SimulatorNotInstalled",
+        "UnknownEnvironment",
+        "UnknownOption",
+    ),
     "sim_adapters.episodes": ("EpisodeFileError",),
     "sim_adapters.remote": ("EnvStartError", "WorkerError"),
     "sim_adapters.vector": ("WorkerFailed",),

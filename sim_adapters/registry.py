@@ -24,6 +24,10 @@ class UnknownOption(TypeError):
     """An environment was given an option that it does not have."""
 
 
+class MissingOption(TypeError):
+    """An environment was not given an option that it cannot do without."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One registered environment.
@@ -109,6 +113,7 @@ def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
     Raises:
         UnknownEnvironment: no such name.
         UnknownOption: it has no such option.
+        MissingOption: it has an option without a default, which was not given.
         SimulatorNotInstalled: what it needs is missing.
     """
     target = _load(name)
@@ -118,6 +123,9 @@ def make(name: str, **kwargs: Any) -> gymnasium.Env[Any, Any]:
             raise UnknownOption(
                 f"{name} has no option {key!r}.{_suggest(key, known)} Options: {', '.join(known)}"
             )
+    for key, default in known.items():
+        if default is inspect.Parameter.empty and key not in kwargs:
+            raise MissingOption(f"{name} needs the option {key!r}. Options: {', '.join(known)}")
     environment: gymnasium.Env[Any, Any] = target(**kwargs)
     return environment
 
@@ -177,6 +185,13 @@ def _options(target: Any) -> Dict[str, Any]:
 
 
 register(
+    "atari",
+    "sim_adapters.atari:AtariEnv",
+    "pip install 'dreamer-nav[atari]'",
+    "Atari 2600 games with sticky actions, 64x64 gray, by the protocol of Machado et al. 2018",
+    requires=("ale_py",),
+)
+register(
     "bullet",
     "sim_adapters.bullet.env:BulletPointGoalEnv",
     "pip install 'dreamer-nav[bullet]'",
@@ -188,4 +203,10 @@ register(
     "sim_adapters.dummy:make_dummy",
     "pip install dreamer-nav",
     "tiny tasks that show whether an agent learns: bandit, delayed, memory, terminal, point",
+)
+register(
+    "gymnasium",
+    "sim_adapters.gymnasium_env:make_gymnasium",
+    "pip install dreamer-nav",
+    "any environment registered with Gymnasium, by its id",
 )

@@ -52,7 +52,7 @@ def test_an_installed_environment_gets_all_three_rates(
         assert shown in printed
 
 
-@pytest.mark.parametrize("preset", ["atari", "dmc_vision", "dmc_proprio", "crafter"])
+@pytest.mark.parametrize("preset", ["atari", "atari_head", "dmc_vision", "dmc_proprio", "crafter"])
 def test_a_preset_whose_simulator_is_missing_still_gets_its_updates_timed(
     preset: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -380,6 +380,15 @@ def test_a_task_without_goals_has_return_and_steps_beside_random(tmp_path: Path)
     assert (tmp_path / "run" / "eval" / "dummy-000000000.json").exists()
 
 
+def test_the_heading_says_which_environment_of_several(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = replace(flat_config(), env={"name": "gymnasium", "id": "FrozenLake-v1"})
+    config = replace(config, eval=replace(config.eval, env={}))
+    evaluate_run(save_run(config, tmp_path / "run"), episodes=1)
+    assert "gymnasium FrozenLake-v1: " in capsys.readouterr().out
+
+
 def test_mistakes_are_one_sentence_each(run: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No run or checkpoint at"):
         evaluate_run(tmp_path / "nowhere")

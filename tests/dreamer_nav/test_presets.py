@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import math
 import subprocess
 import sys
@@ -29,9 +30,12 @@ from dreamer_nav.presets import (
 )
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 from dreamer_nav.world_model import WorldModel
+from sim_adapters.atari import AtariEnv
 
 SHIPPED = (
     "atari",
+    "atari100k",
+    "atari_head",
     "crafter",
     "debug",
     "dmc_proprio",
@@ -73,6 +77,7 @@ def _vector(name: str, size: int) -> ObsSpec:
     ("preset", "obs", "action", "counts"),
     [
         ("atari", [_image(1)], ActionSpec(True, 18), (19_975_379, 1_138_418, 1_131_601)),
+        ("atari_head", [_image(1)], ActionSpec(True, 18), (19_975_379, 1_138_418, 1_131_601)),
         ("crafter", [_image(3)], ActionSpec(True, 17), (28_459_589, 1_310_817, 1_304_401)),
         ("dmc_vision", [_image(3)], ActionSpec(False, 6), (13_656_772, 976_012, 971_601)),
         (
@@ -94,7 +99,7 @@ def test_original_presets_build_networks_of_the_originals_size(
     assert tuple(sum(p.numel() for p in part.parameters()) for part in parts) == counts
 
 
-# The original's configs.yaml at 07d906e, translated by hand: value in (v2, atari, crafter, dmc).
+# The original's configs.yaml at 07d906e, translated by hand: value in (v2, atari_head, crafter, dmc).
 @pytest.mark.parametrize(
     ("setting", "values"),
     [
@@ -128,14 +133,40 @@ def test_original_presets_build_networks_of_the_originals_size(
     ],
 )
 def test_original_presets_hold_the_originals_values(setting: str, values: tuple[Any, ...]) -> None:
-    names = ("v2", "atari", "crafter", "dmc_vision")
+    names = ("v2", "atari_head", "crafter", "dmc_vision")
     assert tuple(_value(load_config(name), setting) for name in names) == values
     assert _value(load_config("dmc_proprio"), setting) == values[-1]
 
 
 def test_original_presets_hold_the_originals_loss_scales() -> None:
-    assert load_config("atari").agent.loss_scales == {"kl": 0.1, "reward": 1.0, "discount": 5.0}
+    for name in ("atari", "atari_head"):
+        scales = load_config(name).agent.loss_scales
+        assert scales == {"kl": 0.1, "reward": 1.0, "discount": 5.0}
     assert load_config("dmc_vision").agent.loss_scales == Config().agent.loss_scales
+
+
+def test_the_papers_atari_differs_from_the_released_code_in_three_settings() -> None:
+    changes = changed_settings(load_config("atari"), load_config("atari_head"))
+    paper_and_code = {name: (paper, code) for name, paper, code in changes if name != "env"}
+    assert paper_and_code == {
+        "replay.batch_size": (50, 16),
+        "train.steps_per_update": (4.0, 16.0),
+    }
+    actions = [load_config(name).env["full_actions"] for name in ("atari", "atari_head")]
+    assert actions == [True, False]
+
+
+def test_atari_100k_is_400_thousand_frames_without_sticky_actions() -> None:
+    config = load_config("atari100k")
+    assert config.train.steps == 100_000
+    assert config.env["sticky"] == 0.0
+    assert config.replay.batch_size == 16
+
+
+@pytest.mark.parametrize("name", ["atari", "atari_head", "atari100k"])
+def test_atari_presets_name_options_that_the_adapter_has(name: str) -> None:
+    env = {k: v for k, v in load_config(name).env.items() if k != "name"}
+    assert set(env) <= set(inspect.signature(AtariEnv).parameters)
 
 
 @pytest.mark.parametrize("name", ["nav", "pointgoal_room", "pointgoal_apartment"])
@@ -172,7 +203,7 @@ def test_layers_stack_defaults_then_base_then_preset_then_overrides(tmp_path: Pa
 def test_a_base_may_be_a_preset_that_ships(tmp_path: Path) -> None:
     _write(tmp_path / "mine.yaml", "base: atari\nenv: {game: boxing}")
     config = load_config(str(tmp_path / "mine.yaml"))
-    assert config.env == {"name": "atari", "game": "boxing"}
+    assert config.env == {"name": "atari", "game": "boxing", "full_actions": True}
     assert config.agent.rssm.deter == 600
 
 
@@ -186,7 +217,8 @@ def test_a_circle_of_bases_is_refused_by_name(tmp_path: Path) -> None:
 def test_mappings_merge_instead_of_replacing() -> None:
     config = load_config("atari", ["agent.loss_scales.image=2", "env.sticky=0.5"])
     assert config.agent.loss_scales == {"kl": 0.1, "reward": 1.0, "discount": 5.0, "image": 2.0}
-    assert config.env == {"name": "atari", "game": "pong", "sticky": 0.5}
+    expected = {"name": "atari", "game": "pong", "full_actions": True, "sticky": 0.5}
+    assert config.env == expected
 
 
 def test_naming_another_environment_drops_the_options_of_the_one_below() -> None:

@@ -25,6 +25,11 @@ class FlatEnv(PointGoalEnv):
         super().__init__(Flatland(), episodes, turn_deg=turn_deg, **options)
 
 
+def needs_a_scene(*, size: int = 1, scene: str) -> Any:
+    """An adapter with an option that has no default."""
+    raise AssertionError("built without its scene")
+
+
 @pytest.fixture(autouse=True)
 def _own_entries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(registry, "_ENTRIES", dict(registry._ENTRIES))
@@ -57,6 +62,15 @@ def test_an_unknown_option_is_answered_with_the_nearest() -> None:
 def test_an_unknown_option_like_no_other_gets_the_list_only() -> None:
     with pytest.raises(registry.UnknownOption, match=r"'zzz'\. Options: task, image, vector"):
         registry.make("dummy", zzz=1)
+
+
+def test_an_option_that_is_needed_and_not_given_is_named() -> None:
+    registry.register("one", f"{HERE}:needs_a_scene", "pip install one", "one")
+    with pytest.raises(
+        registry.MissingOption, match=r"one needs the option 'scene'\. Options: size"
+    ):
+        registry.make("one", size=2)
+    assert registry.options("one")["scene"] is inspect.Parameter.empty
 
 
 def test_an_unknown_name_is_answered_with_the_nearest_and_the_list() -> None:
