@@ -20,7 +20,7 @@ ROWS: tuple[frozenset[str], ...] = tuple(
     for names in (
         "__init__ atomic failures",
         "config ops spaces",
-        "distributions published settings",
+        "distributions published scores settings",
         "limits nets optimizer presets",
         "rssm",
         "world_model",
