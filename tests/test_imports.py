@@ -18,7 +18,7 @@ ROOT = Path(__file__).parents[1]
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "__init__ atomic failures",
+        "__init__ atomic failures text_table",
         "config ops spaces",
         "distributions published scores settings",
         "limits nets optimizer presets",
@@ -27,7 +27,8 @@ ROWS: tuple[frozenset[str], ...] = tuple(
         "behavior",
         "agent",
         "ring episode_table replay_folder replay driver checkpoint video metrics runs",
-        "floor_map rollouts statistics report episode_video imagination",
+        "floor_map rollouts statistics run_records run_scores report score_report episode_video "
+        "imagination",
         "train evaluate bench plots",
         "envs_report command_line run_choice",
         "cli",
