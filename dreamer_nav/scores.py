@@ -166,7 +166,7 @@ def aggregate(runs: Sequence[Float[np.ndarray, " _"]], anchors: Anchors) -> dict
 def estimate_aggregates(
     runs: Sequence[Float[np.ndarray, " _"]], anchors: Anchors
 ) -> dict[str, Estimate]:
-    """The same with 95% intervals."""
+    """`aggregate` with 95% intervals over runs; None where a task has a single one."""
     values = aggregate(runs, anchors)
     if min(len(task) for task in runs) == 1:
         return {name: Estimate(value, None, None) for name, value in values.items()}

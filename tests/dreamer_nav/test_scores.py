@@ -68,10 +68,10 @@ def test_scores_are_normalised_by_each_task_s_anchors() -> None:
 
 
 def test_tasks_are_aggregated_before_runs() -> None:
-    # Medians over the tasks are 1 and 1; of the tasks' means 2, 1, 2.5 the median is 2.
-    scores = np.array([[0.0, 1.0, 5.0], [4.0, 1.0, 0.0]])
-    assert task_median(scores) == 1.0
-    assert task_mean(scores) == pytest.approx(11 / 6)
+    # The runs' medians are 1, 1, 9, with the mean 11/3; of the tasks' means the median is 13/3.
+    scores = np.array([[0.0, 1.0, 5.0], [4.0, 1.0, 0.0], [9.0, 9.0, 9.0]])
+    assert task_median(scores) == pytest.approx(11 / 3)
+    assert task_mean(scores) == pytest.approx(38 / 9)
 
 
 def test_the_interquartile_mean_is_of_the_middle_half_of_all_scores() -> None:
