@@ -146,7 +146,9 @@ def plot_published(runs: Sequence[Path], output: Path) -> None:
     for number, (task, of_task) in enumerate(panels.items(), start=1):
         axes = figure.add_subplot(rows, columns, number)
         _draw_published(axes, task, _draw_task_runs(axes, task, of_task))
-        axes.set(title=f"{task.suite} {task.task}", xlabel="million frames", ylabel="return")
+        changes = f" ({task.changes})" if task.changes else ""
+        title = f"{task.suite} {task.task}{changes}"
+        axes.set(title=title, xlabel="million frames", ylabel="return")
         axes.set_xlim(left=0)
         _lighten(axes)
         _add_legend(axes)

@@ -37,12 +37,12 @@ class Suite(NamedTuple):
     """A benchmark with published curves: the environment's option that names a task, and its frames."""
 
     task_option: str
-    action_repeat: int | None
-    """Frames of an agent step where a run doesn't say; None: it must."""
+    action_repeat: int
+    """Frames of an agent step where a run's settings leave it to the environment."""
 
 
-# By the environment's name. Sticky-action Atari repeats each action four times (Machado et al., 2018).
-SUITES = {"atari": Suite("game", 4), "dmc": Suite("task", None)}
+# By the environment's name.
+SUITES = {"atari": Suite("game", 4), "dmc": Suite("task", 2)}
 
 # DreamerV2's name of a task that dm_control calls otherwise.
 _ALIASES = {"ballincupcatch": "cup_catch"}

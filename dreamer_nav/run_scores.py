@@ -27,11 +27,15 @@ __all__ = [
 
 @dataclass(frozen=True)
 class PublishedTask:
-    """A task that DreamerV2's curves are published of: suite, its name there, frames a step."""
+    """A task that DreamerV2's curves are published of, as an environment has it.
+
+    `changes` are the environment's other settings; with them it may not be the published task.
+    """
 
     suite: str
     task: str
     action_repeat: int
+    changes: str = ""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,8 @@ class RunScore:
     high: float | None
     episodes: int
     source: str
+    changes: str
+    """See `PublishedTask`."""
 
 
 def published_task(env: Mapping[str, Any]) -> PublishedTask:
@@ -71,10 +77,10 @@ def published_task(env: Mapping[str, Any]) -> PublishedTask:
         hint = f"did you mean {close}? " if close else ""
         known = ", ".join(curves(name))
         raise UsageError(f"plays {wanted}, of which no score is published; {hint}Known: {known}")
-    repeat = env.get("action_repeat", suite.action_repeat)
-    if repeat is None:
-        raise UsageError("has no env.action_repeat in its config.yaml; add the one it ran with")
-    return PublishedTask(name, task, int(repeat))
+    repeat = int(env.get("action_repeat", suite.action_repeat))
+    standard = ("name", suite.task_option, "action_repeat")
+    changes = ", ".join(f"{key}={env[key]}" for key in sorted(env) if key not in standard)
+    return PublishedTask(name, task, repeat, changes)
 
 
 def read_score(run_dir: Path) -> RunScore:
@@ -149,4 +155,5 @@ def _score(
         high=figures.get("high"),
         episodes=int(figures["n"]),
         source=source,
+        changes=task.changes,
     )

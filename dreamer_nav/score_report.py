@@ -154,6 +154,9 @@ def format_report(report: Mapping[str, Any], *, aggregates: bool = True) -> str:
         parts.append("Intervals are over the runs of a task, or the episodes of its only run.")
     if aggregates and "aggregates" in report:
         parts += _aggregate_parts(report["aggregates"])
+    changed = [f"{run['run']} ({run['changes']})" for run in report["runs"] if run["changes"]]
+    if changed:
+        parts.append(f"Settings that the published agents may not have had: {', '.join(changed)}")
     few = [run["run"] for run in report["runs"] if run["episodes"] < _FEW_EPISODES]
     if few:
         parts.append(

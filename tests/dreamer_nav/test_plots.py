@@ -128,9 +128,10 @@ def test_runs_are_drawn_by_frames_beside_the_published_curve_of_their_task(
 def test_a_young_run_is_drawn_beside_the_first_published_points(
     tmp_path: Path, drawn: list[Any]
 ) -> None:
-    run = scored_runs.write_run(tmp_path / "a", training={1000: -21.0})
+    run = scored_runs.write_run(tmp_path / "a", training={1000: -21.0}, env__sticky=0.0)
     assert main(["published", str(run), "-o", str(tmp_path / "curve.png")]) == 0
     (axes,) = drawn[0].axes
+    assert axes.get_title() == "atari pong (sticky=0.0)"
     assert points(axes, "DreamerV2, mean ± std of 11 runs")[0] == [1.0, 2.0, 3.0, 4.0, 5.0]
 
 

@@ -13,12 +13,18 @@ PONG = load_config("atari")
 TRAINING = {250_000: -20.0, 500_000: -12.0}
 
 
-def test_an_agent_step_is_four_frames_of_atari_and_what_the_run_says_elsewhere() -> None:
+def test_an_agent_step_is_four_frames_of_atari_and_two_of_dmc_or_what_the_run_says() -> None:
     pong = {"name": "atari", "game": "pong"}
     assert published_task(pong) == PublishedTask("atari", "pong", 4)
     assert published_task({**pong, "action_repeat": 1}).action_repeat == 1
-    walk = {"name": "dmc", "task": "walker_walk", "action_repeat": 2}
+    walk = {"name": "dmc", "task": "walker_walk"}
     assert published_task(walk) == PublishedTask("dmc", "walker_walk", 2)
+    assert published_task({**walk, "action_repeat": 8}).action_repeat == 8
+
+
+def test_settings_that_may_make_it_another_task_are_named(tmp_path: Path) -> None:
+    run = write_run(tmp_path / "a", training=TRAINING, env__sticky=0.0, env__full_actions=False)
+    assert read_score(run).changes == "full_actions=False, sticky=0.0"
 
 
 def test_the_last_evaluation_during_training_is_a_score(tmp_path: Path) -> None:
@@ -69,7 +75,6 @@ def test_a_run_of_dmc_counts_its_own_frames(tmp_path: Path) -> None:
         ("debug", {}, "a is a run of dummy; published scores are of atari and dmc only"),
         ("atari", {"env__game": "pongg"}, "a plays pongg, of which .* did you mean pong?"),
         ("atari", {"env__game": "air_raid"}, "of which no score is published; .*Known: alien"),
-        ("dmc_vision", {"env__action_repeat": None}, "has no env.action_repeat"),
         ("atari", {}, "a has no evaluation yet; make one: dreamer-nav eval .*a$"),
     ],
 )

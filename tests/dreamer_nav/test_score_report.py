@@ -10,7 +10,9 @@ from dreamer_nav.published import atari_scores
 from dreamer_nav.run_scores import RunScore
 from dreamer_nav.score_report import format_report, score_report
 
-PONG = RunScore("runs/pong", "atari", "pong", 0, 2_500_000, 10_000_000, 14.6, 13.0, 16.0, 50, "")
+PONG = RunScore(
+    "runs/pong", "atari", "pong", 0, 2_500_000, 10_000_000, 14.6, 13.0, 16.0, 50, "", ""
+)
 BOXING = replace(PONG, run="runs/boxing", task="boxing", mean=121.0)
 WALK = replace(PONG, run="runs/walk", suite="dmc", task="walker_walk", frames=990_000, mean=500.0)
 
@@ -139,6 +141,12 @@ def test_a_task_of_dmc_has_the_curve_s_end_and_no_normalised_score() -> None:
     assert head.split("  ")[0] == "task"
     assert "500.0 [13.0, 16.0]" in row
     assert row.endswith("(1.98M)")
+
+
+def test_settings_of_a_run_s_own_are_pointed_out() -> None:
+    note = "Settings that the published agents may not have had: runs/boxing (sticky=0.0)"
+    assert note in format_report(report(PONG, replace(BOXING, changes="sticky=0.0")))
+    assert "Settings that" not in format_report(report(PONG, BOXING))
 
 
 def test_suites_have_a_table_each() -> None:
