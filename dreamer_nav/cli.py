@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import json
 import os
 import sys
 import traceback
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from dreamer_nav import __version__
+from dreamer_nav.atomic import write_atomic
 from dreamer_nav.command_line import Parser, option_value, settings_help, split_settings
 from dreamer_nav.config import Config
 from dreamer_nav.failures import UsageError, one_line
@@ -171,11 +173,18 @@ def _how_to_go_on(run_dir: Path) -> str:
 def _eval(words: list[str]) -> None:
     parser = Parser(
         "eval",
-        "Evaluate a run's newest checkpoint, or one checkpoint, beside the baselines.",
+        "Evaluate a run's newest checkpoint, or one checkpoint, beside the baselines.\n"
+        "Or put the evaluations of several Atari or DeepMind Control runs beside the published\n"
+        "scores: dreamer-nav eval --report RUN [RUN ...]",
         "--env.KEY VALUE changes an option of the environment (--env.split val); the rest of the\n"
         "configuration is the run's. `dreamer-nav envs NAME` lists the options.",
     )
-    parser.add_argument("path", type=Path, metavar="RUN_OR_CHECKPOINT")
+    parser.add_argument("paths", type=Path, nargs="+", metavar="RUN_OR_CHECKPOINT")
+    parser.add_argument(
+        "--report",
+        action="store_true",
+        help="normalised scores of evaluations made before, beside the published ones",
+    )
     parser.add_argument(
         "--episodes", type=_count, metavar="N", help="episodes evaluated [the run's eval.episodes]"
     )
@@ -195,17 +204,26 @@ def _eval(words: list[str]) -> None:
     )
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps [the run's]")
     args, settings = _parse(parser, words)
+    check_output(args.json)
+    if args.report:
+        _report(parser, args, settings)
+        return
+    if len(args.paths) > 1:
+        raise UsageError(
+            f"eval plays one run, got {len(args.paths)}; evaluate each, then put them beside each "
+            f"other: dreamer-nav eval --report {' '.join(map(str, args.paths))}"
+        )
+    (path,) = args.paths
     env = _env_settings(settings)
-    require(args.path, "run or checkpoint")
+    require(path, "run or checkpoint")
     if args.episodes_file is not None:
         require(args.episodes_file, "episode file")
-    check_output(args.json)
     if args.device is not None:
         check_device(args.device)
     from dreamer_nav.evaluate import evaluate_run
 
     evaluate_run(
-        args.path,
+        path,
         episodes=args.episodes,
         env_overrides=env,
         episodes_file=args.episodes_file,
@@ -214,6 +232,27 @@ def _eval(words: list[str]) -> None:
         baselines=args.baselines,
         device=args.device,
     )
+
+
+def _report(parser: Parser, args: argparse.Namespace, settings: list[str]) -> None:
+    for name in ("episodes", "episodes_file", "video", "baselines", "device"):
+        if getattr(args, name) != parser.get_default(name):
+            settings = [*settings, f"--{name.replace('_', '-')}"]
+    if settings:
+        raise UsageError(f"--report plays no episodes, so {settings[0]} does not go with it")
+    for path in args.paths:
+        require(path, "run")
+    if len({path.resolve() for path in args.paths}) < len(args.paths):
+        raise UsageError("--report was given the same run twice")
+    from dreamer_nav.run_scores import read_score
+    from dreamer_nav.score_report import format_report, score_report
+
+    report = score_report([read_score(path) for path in args.paths])
+    print(format_report(report))
+    if args.json is not None:
+        content = json.dumps(report, indent=1, allow_nan=False) + "\n"
+        write_atomic(args.json, content.encode())
+        print(f"\nWritten: {args.json}")
 
 
 def _count(text: str) -> int:

@@ -29,7 +29,9 @@ from dreamer_nav.rollouts import (
     fixed_episodes,
     run_episodes,
 )
+from dreamer_nav.run_scores import evaluated_env, published_task, score_of
 from dreamer_nav.runs import LoadedRun, build_env, describe_spaces, load_run
+from dreamer_nav.score_report import format_report, score_report
 
 __all__ = ["EpisodeResult", "evaluate_agent", "evaluate_run"]
 
@@ -138,8 +140,13 @@ def evaluate_run(
     results = _play(run, task, baselines, recorder)
     summaries = {name: summarize(played) for name, played in results.items()}
     report = {**_context(run, task), **report_json(summaries, results)}
+    scores = _scores(run, task, report)
+    if scores is not None:
+        report["scores"] = scores
     heading = f"{task.title}: {run.run_dir} at step {run.step:,}, {task.episodes} episodes"
     print(f"{heading}, mean [95% interval]\n\n{format_table(summaries)}\n")
+    if scores is not None:
+        print(f"{format_report(scores, aggregates=False)}\n")
     content = (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
     written = [output] if json_path is None else [output, Path(json_path)]
     for file in written:
@@ -270,3 +277,14 @@ def _context(run: LoadedRun, task: _Task) -> dict[str, Any]:
         "sample_actions": run.config.eval.sample_actions,
         "config": to_dict(run.config),
     }
+
+
+def _scores(run: LoadedRun, task: _Task, report: dict[str, Any]) -> dict[str, Any] | None:
+    """The return beside the published ones; None where none are of this environment."""
+    if task.config.env != evaluated_env(run.config):
+        return None
+    try:
+        published = published_task(task.config.env)
+    except UsageError:
+        return None
+    return score_report([score_of(run.run_dir, run.config.seed, published, report)])

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dreamer_nav.rollouts import EpisodeResult
+from dreamer_nav.text_table import aligned
 
 __all__ = ["Interval", "bootstrap_intervals", "format_table", "report_json", "summarize"]
 
@@ -86,11 +87,7 @@ def format_table(policies: Mapping[str, Mapping[str, Interval]]) -> str:
         heading, decimals = _ROWS.get(name, (name, 2))
         cells = (_cell(summary.get(name), decimals) for summary in policies.values())
         lines.append([heading, *cells])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    )
+    return aligned(lines)
 
 
 def _cell(interval: Interval | None, decimals: int) -> str:

@@ -18,16 +18,17 @@ ROOT = Path(__file__).parents[1]
 ROWS: tuple[frozenset[str], ...] = tuple(
     frozenset(names.split())
     for names in (
-        "__init__ atomic failures process",
+        "__init__ atomic failures process text_table",
         "config ops spaces",
-        "distributions settings",
+        "distributions published scores settings",
         "limits nets optimizer presets",
         "rssm",
         "world_model",
         "behavior",
         "agent",
         "ring episode_table replay_folder replay driver checkpoint video metrics runs",
-        "floor_map rollouts statistics report episode_video imagination",
+        "floor_map rollouts statistics run_records run_scores report score_report episode_video "
+        "imagination",
         "train evaluate bench plots",
         "envs_report command_line run_choice",
         "cli",

@@ -97,6 +97,11 @@ def test_the_wheel_ships_the_episode_files_and_type_markers(shipped: set[str]) -
     assert {"dreamer_nav/py.typed", "sim_adapters/py.typed"} <= shipped
 
 
+def test_the_wheel_ships_the_published_scores_with_their_licence(shipped: set[str]) -> None:
+    names = ("atari_scores.csv", "atari_curves.csv", "dmc_curves.csv", "LICENSE", "README.md")
+    assert {f"dreamer_nav/reference/{name}" for name in names} <= shipped
+
+
 def test_the_wheel_has_no_other_top_level_name(shipped: set[str]) -> None:
     tops = {name.partition("/")[0] for name in shipped}
     assert {top for top in tops if not top.endswith(".dist-info")} == {

@@ -5,6 +5,7 @@ import importlib
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,7 @@ from dreamer_nav.command_line import split_settings
 from dreamer_nav.config import Config
 from dreamer_nav.failures import USER_ERRORS, UsageError, one_line
 from dreamer_nav.presets import flatten_fields, load_config, load_yaml, save_yaml
+from tests.dreamer_nav.scored_runs import write_run
 
 ROOT = Path(__file__).parents[2]
 Calls = list[dict[str, Any]]
@@ -463,13 +465,14 @@ def test_eval_hands_over_the_types_of_environment_options(run: Run, evaluations:
         (["run", "--json", "run"], "run is a folder; --json names a file"),
         (["run", "--episodes-file", "e.json.gz"], "there is no episode file e.json.gz"),
         (["run", "--device", "gpu"], "gpu"),
+        (["run", "run"], "eval plays one run, got 2; .*: dreamer-nav eval --report run run"),
     ],
 )
 def test_wrong_input_to_eval_is_one_line(
     run: Run, evaluations: Calls, words: list[str], message: str
 ) -> None:
     _saved_run(Path("run"))
-    assert message in run("eval", *words).complaint()
+    assert re.search(message, run("eval", *words).complaint())
     assert not evaluations
 
 
@@ -485,6 +488,55 @@ def test_a_run_is_evaluated_and_wrong_environments_are_one_line(
     assert "task must be one of bandit" in run("eval", "r", "--env.task=x").complaint()
     shutil.rmtree(tmp_path / "r" / "checkpoints")
     assert "holds no checkpoint" in run("eval", "r").complaint()
+
+
+def test_a_report_puts_runs_beside_the_published_scores(run: Run, evaluations: Calls) -> None:
+    for seed in (0, 1):
+        write_run(Path(f"pong{seed}"), training={2_500_000: 10.0 + seed}, seed=seed)
+    done = run("eval", "--report", "pong0", "pong1", "--json", "out.json")
+    assert done.status == 0, done.err
+    assert "10.5 [10.0, 11.0]" in done.out
+    assert "Written: out.json" in done.out
+    report = json.loads(Path("out.json").read_text())
+    assert [(r["run"], r["seed"]) for r in report["runs"]] == [("pong0", 0), ("pong1", 1)]
+    assert report["tasks"]["atari"]["pong"]["frames"] == [10_000_000, 10_000_000]
+    assert not evaluations
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["rnu"], "there is no run rnu. Did you mean run?"),
+        (["run"], "run is a run of dummy; published scores are of atari and dmc only"),
+        (["pong"], "pong has no evaluation yet; make one: dreamer-nav eval pong"),
+        (["pong", "./pong"], "--report was given the same run twice"),
+        (["pong", "--video"], "--report plays no episodes, so --video does not go with it"),
+        (["pong", "--episodes", "3"], "so --episodes does not go with it"),
+        (["pong", "--episodes-file", "x"], "so --episodes-file does not go with it"),
+        (["pong", "--no-baselines"], "so --baselines does not go with it"),
+        (["pong", "--device", "cpu"], "so --device does not go with it"),
+        (["pong", "--env.game=x"], "so --env.game=x does not go with it"),
+        (["pong", "--json", "nowhere/out.json"], "there is no folder"),
+    ],
+)
+def test_wrong_input_to_a_report_is_one_line(run: Run, words: list[str], message: str) -> None:
+    _saved_run(Path("run"))
+    write_run(Path("pong"))
+    assert message in run("eval", "--report", *words).complaint()
+
+
+def test_a_report_needs_no_torch(tmp_path: Path) -> None:
+    write_run(tmp_path / "pong", training={2_500_000: 10.0})
+    code = (
+        "import sys\nfrom dreamer_nav.cli import main\n"
+        "main(['eval', '--report', 'pong'])\nprint('MODULES', *sys.modules)"
+    )
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, capture_output=True, text=True, check=True, env=env, cwd=tmp_path)
+    table, _, modules = done.stdout.rpartition("MODULES ")
+    assert "human-normalised" in table
+    assert "torch" not in modules.split()
 
 
 # -- envs, bench, export -------------------------------------------------------------------------

@@ -22,6 +22,7 @@ from dreamer_nav.rollouts import (
     UniformPolicy,
     run_episodes,
 )
+from dreamer_nav.run_scores import read_score
 from sim_adapters import registry
 from sim_adapters.episodes import save_episodes
 from sim_adapters.nav_baselines import GreedyPolicy, ShortestPathPolicy
@@ -35,6 +36,7 @@ from tests.dreamer_nav.flat_task import (
     save_run,
     val_episodes,
 )
+from tests.dreamer_nav.scored_runs import DMC_ENTRY
 
 POLICIES = ("dreamer", "shortest path", "greedy", "random")
 
@@ -387,6 +389,45 @@ def test_the_heading_says_which_environment_of_several(
     config = replace(config, eval=replace(config.eval, env={}))
     evaluate_run(save_run(config, tmp_path / "run"), episodes=1)
     assert "gymnasium FrozenLake-v1: " in capsys.readouterr().out
+
+
+def test_a_run_of_a_published_task_is_evaluated_beside_the_published_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(registry._ENTRIES, "dmc", DMC_ENTRY)
+    env = {"name": "dmc", "task": "walker_walk", "action_repeat": 2}
+    config = replace(flat_config(), env=env)
+    config = replace(config, eval=replace(config.eval, env={}))
+    run = save_run(config, tmp_path / "run")
+    report = evaluate_run(run, episodes=6)
+    capsys.readouterr()
+    figures = report["scores"]["tasks"]["dmc"]["walker_walk"]
+    dreamer = report["policies"]["dreamer"]["return"]
+    assert figures["return"] == {key: dreamer[key] for key in ("mean", "low", "high")}
+    assert (figures["episodes"], figures["frames"]) == (6, [0, 0])
+    # The file is what a report of several runs reads.
+    assert read_score(run).mean == dreamer["mean"]
+    # Another environment than the run's own is no score of the run.
+    assert "scores" not in evaluate_run(run, episodes=2, env_overrides={"action_repeat": 4})
+    evaluate_run(run, episodes=6)
+    out = capsys.readouterr().out
+    assert "dmc walker_walk" in out
+    assert "DreamerV2 at these frames" in out
+
+
+def test_a_game_is_named_and_its_score_normalised(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    entry = Entry("tests.dreamer_nav.scored_runs:make_game", "pip install it", "", ())
+    monkeypatch.setitem(registry._ENTRIES, "atari", entry)
+    config = replace(flat_config(), env={"name": "atari", "game": "pong"})
+    config = replace(config, eval=replace(config.eval, env={}))
+    report = evaluate_run(save_run(config, tmp_path / "run"), episodes=4)
+    out = capsys.readouterr().out
+    assert out.startswith("atari pong: ")
+    assert "human-normalised" in out
+    pong = report["scores"]["tasks"]["atari"]["pong"]
+    assert pong["human_normalized"] == pytest.approx((pong["return"]["mean"] + 20.7) / 35.3)
 
 
 def test_mistakes_are_one_sentence_each(run: Path, tmp_path: Path) -> None:
