@@ -47,6 +47,7 @@ class DMControlEnv(gymnasium.Env):
         task: "<domain>_<task>", such as "walker_walk" or "ball_in_cup_catch".
         sensors: any of "pixels" and "proprioception".
         image_size: side of the pictures, pixels, or (height, width).
+        shadows: draw shadows, as the suite does; on a CPU they take most of the time of a picture.
         camera: number of the camera, -1 for the free one; None: 0, and 2 for the quadruped.
         action_repeat: control steps of the simulator in an agent step.
         render_mode: None, or "rgb_array": `render` returns the picture.
@@ -64,6 +65,7 @@ class DMControlEnv(gymnasium.Env):
         task: str = "walker_walk",
         sensors: Sequence[str] = ("pixels",),
         image_size: Any = 64,
+        shadows: bool = True,
         camera: Optional[int] = None,
         action_repeat: int = 2,
         render_mode: Optional[str] = None,
@@ -83,6 +85,7 @@ class DMControlEnv(gymnasium.Env):
         self._camera: Any = None
         if self._draws:
             number = CAMERAS.get(domain, 0) if camera is None else camera
+            _set_quality(self._env.physics.model.vis, size, shadows)
             self._camera = _make_camera(self._env.physics, size, number, backend)
         self.max_steps = _max_steps(self._env, action_repeat)
         self._low, self._high = _action_bounds(self._env.action_spec())
@@ -199,6 +202,14 @@ def _load(domain: str, name: str) -> Any:
     env = suite.load(domain, name, task_kwargs={"random": 0})
     env.task.random.seed()  # from here on every episode is another, until a reset with a seed
     return env
+
+
+def _set_quality(vis: Any, size: Tuple[int, int], shadows: bool) -> None:
+    """Say how to draw; to be called before anything is drawn."""
+    # A buffer of the picture's size instead of 640 x 480: the same picture, and less to clear.
+    vis.global_.offheight, vis.global_.offwidth = size
+    if not shadows:
+        vis.quality.shadowsize = 0
 
 
 def _make_camera(physics: Any, size: Tuple[int, int], camera: int, backend: str) -> Any:
