@@ -131,7 +131,7 @@ class DMControlEnv(gymnasium.Env):
         observation = self._observe(time_step.observation)
         return observation, reward, terminated, ended and not terminated, {}
 
-    def render(self) -> Optional[np.ndarray]:  # type: ignore[override]
+    def render(self) -> Optional[np.ndarray]:
         """Return the picture, uint8 (height, width, 3), where `render_mode` is "rgb_array"."""
         return None if self.render_mode is None else self._picture()
 
@@ -182,9 +182,7 @@ def _find_task(task: str) -> Tuple[str, str]:
     if wanted not in known:
         close = difflib.get_close_matches(task, [*known, *ALIASES], n=1)
         hint = f" Did you mean {close[0]!r}?" if close else ""
-        raise ValueError(
-            f"the suite has no task {task!r}.{hint} Tasks: {', '.join(sorted(known))}"
-        )
+        raise ValueError(f"the suite has no task {task!r}.{hint} Tasks: {', '.join(sorted(known))}")
     return known[wanted]
 
 

@@ -113,9 +113,8 @@ def _try(backend: str) -> Optional[str]:
             command,
             env=environment,
             stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            universal_newlines=True,
+            capture_output=True,
+            text=True,
             timeout=_TRY_TIMEOUT_S,
             check=False,
         )

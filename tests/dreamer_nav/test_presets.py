@@ -35,7 +35,9 @@ SHIPPED = (
     "crafter",
     "debug",
     "dmc_proprio",
+    "dmc_proprio_cpu",
     "dmc_vision",
+    "humanoid_vision",
     "nav",
     "pointgoal_apartment",
     "pointgoal_room",
@@ -136,6 +138,23 @@ def test_original_presets_hold_the_originals_values(setting: str, values: tuple[
 def test_original_presets_hold_the_originals_loss_scales() -> None:
     assert load_config("atari").agent.loss_scales == {"kl": 0.1, "reward": 1.0, "discount": 5.0}
     assert load_config("dmc_vision").agent.loss_scales == Config().agent.loss_scales
+
+
+def test_humanoid_walk_has_the_settings_of_the_papers_appendix() -> None:
+    """Appendix A: rho 0 (no reinforce), eta 1e-5, beta 2; all else as dmc_vision."""
+    config = load_config("humanoid_vision")
+    assert config.env == {**load_config("dmc_vision").env, "task": "humanoid_walk"}
+    changed = {name for name, _, _ in changed_settings(load_config("dmc_vision"), config)}
+    assert changed == {
+        "env",
+        "agent.actor_grad",
+        "agent.actor_entropy",
+        "agent.loss_scales",
+        "train.steps",
+    }
+    assert config.agent.actor_grad == "dynamics"
+    assert config.agent.actor_entropy == 1e-5
+    assert config.agent.loss_scales["kl"] == 2.0
 
 
 @pytest.mark.parametrize("name", ["nav", "pointgoal_room", "pointgoal_apartment"])
