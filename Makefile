@@ -93,7 +93,7 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@echo 'Installing everything else'
 	@$(PIP) install --quiet -c $(VENV)/constraints.txt hatchling
-	@$(PIP) install --quiet -c $(VENV)/constraints.txt --no-build-isolation -e '.[bullet,atari,dev]'
+	@$(PIP) install --quiet -c $(VENV)/constraints.txt --no-build-isolation -e '.[bullet,atari,dmc,dev]'
 	@touch $@
 
 .PHONY: torch-cpu torch-cuda

@@ -14,6 +14,7 @@ USER_ERRORS = {
     "dreamer_nav.checkpoint": ("CheckpointError",),
     "dreamer_nav.replay_folder": ("ReplayError",),
     "dreamer_nav.train": ("NonFiniteLoss",),
+    "sim_adapters.mujoco_gl": ("RenderingUnavailable",),
     "sim_adapters.registry": (
         "MissingOption",
         "SimulatorNotInstalled",

@@ -199,6 +199,13 @@ register(
     requires=("pybullet", "scipy"),
 )
 register(
+    "dmc",
+    "sim_adapters.dmc:DMControlEnv",
+    "pip install 'dreamer-nav[dmc]'",
+    "DeepMind Control suite, from pixels or joint angles: walker_walk, humanoid_run, ...",
+    requires=("dm_control",),
+)
+register(
     "dummy",
     "sim_adapters.dummy:make_dummy",
     "pip install dreamer-nav",

@@ -39,7 +39,9 @@ SHIPPED = (
     "crafter",
     "debug",
     "dmc_proprio",
+    "dmc_proprio_cpu",
     "dmc_vision",
+    "humanoid_vision",
     "nav",
     "pointgoal_apartment",
     "pointgoal_room",
@@ -167,6 +169,23 @@ def test_atari_100k_is_400_thousand_frames_without_sticky_actions() -> None:
 def test_atari_presets_name_options_that_the_adapter_has(name: str) -> None:
     env = {k: v for k, v in load_config(name).env.items() if k != "name"}
     assert set(env) <= set(inspect.signature(AtariEnv).parameters)
+
+
+def test_humanoid_walk_has_the_settings_of_the_papers_appendix() -> None:
+    """Appendix A: rho 0 (no reinforce), eta 1e-5, beta 2; all else as dmc_vision."""
+    config = load_config("humanoid_vision")
+    assert config.env == {**load_config("dmc_vision").env, "task": "humanoid_walk"}
+    changed = {name for name, _, _ in changed_settings(load_config("dmc_vision"), config)}
+    assert changed == {
+        "env",
+        "agent.actor_grad",
+        "agent.actor_entropy",
+        "agent.loss_scales",
+        "train.steps",
+    }
+    assert config.agent.actor_grad == "dynamics"
+    assert config.agent.actor_entropy == 1e-5
+    assert config.agent.loss_scales["kl"] == 2.0
 
 
 @pytest.mark.parametrize("name", ["nav", "pointgoal_room", "pointgoal_apartment"])
