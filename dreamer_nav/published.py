@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -39,10 +40,23 @@ class Suite(NamedTuple):
     task_option: str
     action_repeat: int
     """Frames of an agent step where a run's settings leave it to the environment."""
+    settings: Mapping[str, Any]
+    """The environment's other options in the published runs."""
 
+
+_ATARI_SETTINGS = {
+    "sticky": 0.25,
+    "noops": 30,
+    "image_size": 64,
+    "grayscale": True,
+    "full_actions": True,
+    "life_loss_terminal": False,
+    "time_limit_frames": 108_000,
+}
+_DMC_SETTINGS = {"sensors": ["pixels"], "image_size": 64, "shadows": True, "camera": None}
 
 # By the environment's name.
-SUITES = {"atari": Suite("game", 4), "dmc": Suite("task", 2)}
+SUITES = {"atari": Suite("game", 4, _ATARI_SETTINGS), "dmc": Suite("task", 2, _DMC_SETTINGS)}
 
 # DreamerV2's name of a task that dm_control calls otherwise.
 _ALIASES = {"ballincupcatch": "cup_catch"}

@@ -29,7 +29,7 @@ __all__ = [
 class PublishedTask:
     """A task that DreamerV2's curves are published of, as an environment has it.
 
-    `changes` are the environment's other settings; with them it may not be the published task.
+    `changes` are its settings that the published runs did not have.
     """
 
     suite: str
@@ -78,8 +78,10 @@ def published_task(env: Mapping[str, Any]) -> PublishedTask:
         known = ", ".join(curves(name))
         raise UsageError(f"plays {wanted}, of which no score is published; {hint}Known: {known}")
     repeat = int(env.get("action_repeat", suite.action_repeat))
-    standard = ("name", suite.task_option, "action_repeat")
-    changes = ", ".join(f"{key}={env[key]}" for key in sorted(env) if key not in standard)
+    named = {key: env[key] for key in ("name", suite.task_option)}
+    standard = {**suite.settings, **named, "action_repeat": repeat}
+    changed = [key for key in sorted(env) if key not in standard or env[key] != standard[key]]
+    changes = ", ".join(f"{key}={env[key]}" for key in changed)
     return PublishedTask(name, task, repeat, changes)
 
 

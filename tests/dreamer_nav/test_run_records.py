@@ -12,7 +12,7 @@ from tests.dreamer_nav.scored_runs import write_run
 
 def test_the_settings_are_the_resolved_ones(tmp_path: Path) -> None:
     config = read_config(write_run(tmp_path / "a", env__game="breakout", seed=3))
-    assert (config.env, config.seed) == ({"name": "atari", "game": "breakout"}, 3)
+    assert (config.env["name"], config.env["game"], config.seed) == ("atari", "breakout", 3)
 
 
 def test_a_curve_has_the_steps_at_which_the_metric_is_there(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import pytest
 
 from dreamer_nav.failures import UsageError
 from dreamer_nav.presets import load_config
-from dreamer_nav.run_scores import PublishedTask, published_task, read_score
+from dreamer_nav.published import SUITES
+from dreamer_nav.run_scores import PublishedTask, published_task, read_score, read_task
+from sim_adapters import registry
 from tests.dreamer_nav.scored_runs import write_evaluation, write_run
 
 PONG = load_config("atari")
@@ -25,6 +27,19 @@ def test_an_agent_step_is_four_frames_of_atari_and_two_of_dmc_or_what_the_run_sa
 def test_settings_that_may_make_it_another_task_are_named(tmp_path: Path) -> None:
     run = write_run(tmp_path / "a", training=TRAINING, env__sticky=0.0, env__full_actions=False)
     assert read_score(run).changes == "full_actions=False, sticky=0.0"
+
+
+@pytest.mark.parametrize("preset", ["atari", "dmc_vision"])
+def test_the_published_settings_are_not_named(tmp_path: Path, preset: str) -> None:
+    assert read_task(write_run(tmp_path / "a", preset))[1].changes == ""
+
+
+@pytest.mark.parametrize(("suite", "module"), [("atari", "ale_py"), ("dmc", "dm_control")])
+def test_the_adapters_defaults_are_the_published_settings(suite: str, module: str) -> None:
+    pytest.importorskip(module)
+    published = {**SUITES[suite].settings, "action_repeat": SUITES[suite].action_repeat}
+    defaults = {key: registry.options(suite)[key] for key in published}
+    assert {k: list(v) if isinstance(v, tuple) else v for k, v in defaults.items()} == published
 
 
 def test_the_last_evaluation_during_training_is_a_score(tmp_path: Path) -> None:
