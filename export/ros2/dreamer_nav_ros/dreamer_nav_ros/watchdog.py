@@ -28,6 +28,7 @@ class Watchdog:
         self._is_armed = False
         self._ticket = 0
         self._fed_s = 0.0
+        self._begun_s = 0.0
         self._trips = 0
 
     def arm(self) -> None:
@@ -47,6 +48,7 @@ class Watchdog:
     def begin(self) -> int:
         """Return the ticket of the step that begins."""
         with self._lock:
+            self._begun_s = self._timer()
             return self._ticket
 
     def deliver(self, ticket: int, command: Command, publish: Publish) -> None:
@@ -54,10 +56,12 @@ class Watchdog:
         with self._lock:
             if not self._is_armed:
                 return
-            is_late = ticket != self._ticket or self._timer() - self._fed_s > self._timeout_s
+            now_s = self._timer()
+            is_overdue = now_s - self._begun_s > self._timeout_s
+            is_late = ticket != self._ticket or is_overdue
             if is_late and ticket == self._ticket:
                 self._trips += 1
-            self._fed_s = self._timer()
+            self._fed_s = now_s
             publish(ZERO if is_late else command)
 
     def check(self, publish: Publish) -> bool:
