@@ -7,7 +7,7 @@ import math
 import pytest
 
 from dreamer_nav_ros.command import ARRIVED, DRIVING, FAULT, IDLE, LATCHED, STOPPED_SHORT
-from dreamer_nav_ros.faults import Fault
+from dreamer_nav_ros.faults import Fault, FaultLatch
 from dreamer_nav_ros.inputs import Goal, Odometry, Pose
 from dreamer_nav_ros.settings import Settings
 from tests.dreamer_nav_export.ros_robot import (
@@ -353,3 +353,20 @@ def test_turning_left_is_positive() -> None:
     robot = driving([LEFT])
     assert robot.command.w_rps > 0
     assert robot.command.v_mps == 0
+
+
+def test_the_latch_counts_to_its_limit_and_only_a_reset_opens_it() -> None:
+    latch = FaultLatch(2)
+    latch.add(Fault("first", "a"))
+    latch.clear()
+    latch.add(Fault("second", "b"))
+    assert not latch.is_latched
+    latch.add(Fault("third", "c"))
+    latch.add(Fault("fourth", "d"))
+    assert latch.latched_by == "third: c"
+    latch.clear()
+    assert latch.is_latched
+    latch.reset()
+    assert (latch.is_latched, latch.count) == (False, 0)
+    with pytest.raises(ValueError, match="at least 1"):
+        FaultLatch(0)
