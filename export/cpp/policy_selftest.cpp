@@ -84,7 +84,7 @@ double largest_difference(const Ort::Value& found, const json& expected) {
   for (size_t i = 0; i < expected.size(); ++i) {
     const double value = is_integer ? static_cast<double>(found.GetTensorData<int64_t>()[i]) : found.GetTensorData<float>()[i];
     const double difference = std::abs(value - expected[i].get<double>());
-    if (is_integer && difference != 0) throw std::runtime_error("another action than the golden one");
+    if (is_integer && difference != 0) throw std::runtime_error("an action or another integer differs from its golden value");
     worst = std::isfinite(difference) ? std::max(worst, difference) : INFINITY;
   }
   return worst;

@@ -135,6 +135,9 @@ class LifecycleNode:
     def on_shutdown(self, state: Any) -> Result:
         return Result.SUCCESS
 
+    def on_error(self, state: Any) -> Result:
+        return Result.SUCCESS
+
     def on_activate(self, state: Any) -> Result:
         return self._switch(True)
 

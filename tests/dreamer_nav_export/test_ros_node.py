@@ -56,7 +56,6 @@ class Bench:
         return Msg(height=SIZE, width=SIZE, k=k, p=[0.0] * 12, roi=roi, binning_x=0, binning_y=0)
 
     def header(self, frame: str = "") -> Msg:
-        # Half a nanosecond up: the float of the clock must not make the stamp of the future.
         nanoseconds = round(self.node.now_s * 1e9)
         stamp = Msg(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9)
         return Msg(stamp=stamp, frame_id=frame)
@@ -130,7 +129,7 @@ def test_nothing_is_published_before_activation(module: Any) -> None:
     assert not bench.sent("cmd_vel")
 
 
-@pytest.mark.parametrize("end", ["on_deactivate", "on_cleanup", "on_shutdown"])
+@pytest.mark.parametrize("end", ["on_deactivate", "on_cleanup", "on_shutdown", "on_error"])
 def test_leaving_sends_zero_last_and_stops_the_timers(module: Any, end: str) -> None:
     bench = active(module)
     bench.send_goal()

@@ -119,6 +119,12 @@ class DreamerNavNode(LifecycleNode):
         self._destroy_interfaces()
         return super().on_shutdown(state)
 
+    def on_error(self, state: Any) -> TransitionCallbackReturn:
+        """Send zero and let go of the policy, after a transition that failed half-way."""
+        self.halt()
+        self._destroy_interfaces()
+        return super().on_error(state)
+
     def halt(self) -> None:
         """Send zero, stop the timers and publish nothing more; without effect before configure."""
         if self._pilot is not None:
@@ -337,8 +343,8 @@ def main(args: Optional[List[str]] = None) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stop.set())
     node = DreamerNavNode()
-    # Sensors, control and watchdog each need a thread, lifecycle services another.
-    executor = MultiThreadedExecutor(num_threads=4)
+    # Sensors, control, watchdog and lifecycle services need a thread each; tf2 takes what is left.
+    executor = MultiThreadedExecutor(num_threads=6)
     executor.add_node(node)
     try:
         while not stop.is_set():
