@@ -66,6 +66,8 @@ def test_a_half_turn_is_measured_by_summing_small_steps() -> None:
         left = move.advance(Pose(0, 0, yaw))
         assert left == pytest.approx(math.pi - math.radians(degrees), abs=1e-9)
     assert move.is_complete(left)
+    beyond = math.remainder(3.0 + math.radians(185), 2 * math.pi)
+    assert move.advance(Pose(0, 0, beyond)) == pytest.approx(math.radians(-5), abs=1e-9)
 
 
 def test_a_drive_is_measured_along_its_own_heading() -> None:

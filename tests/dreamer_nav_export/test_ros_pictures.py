@@ -112,6 +112,14 @@ def test_a_picture_of_another_size_than_its_camera_info_is_a_fault() -> None:
         depth_observation(wire(METRES, "32FC1"), Window(4, 6, 0, 4, 0, 6), FIELD, 0.9, "area")
 
 
+def test_the_policy_sees_only_its_window() -> None:
+    metres = np.arange(1, 21, dtype=np.float32).reshape(4, 5) / 4
+    depth = depth_observation(
+        wire(metres, "32FC1"), Window(4, 5, 1, 3, 2, 5), FIELD, 0.9, "nearest"
+    )
+    np.testing.assert_array_equal(depth[:, :, 0], metres[1:3, 2:5])
+
+
 def test_area_is_the_mean_of_what_was_read_and_nearest_the_middle_of_the_cell() -> None:
     metres = np.array([[1.0, 3.0, NAN, NAN], [NAN, 5.0, NAN, NAN]], np.float32)
     np.testing.assert_array_equal(resize_depth(metres, (1, 2), "area"), [[3.0, NAN]])

@@ -108,7 +108,6 @@ class MoveDrive:
             action = self._choose(decide())
             if action.is_stop:
                 return Wish(is_stop=True)
-            # Named before: the odometry of now is where the move begins.
             self._move = Move(action, self._move_settings, moment.odometry.pose, moment.now_s)
         return self._drive(self._move, moment)
 
@@ -179,8 +178,7 @@ class VelocityDrive:
         return Wish(*self._held, is_completed=True)
 
     def _velocities(self, values: Optional[np.ndarray]) -> Tuple[float, float]:
-        if values is None or np.shape(values) != (2,) or not np.isfinite(values).all():
-            raise Fault(
-                "bad_action", f"a continuous action must be two finite numbers, got {values}"
-            )
+        # That they are finite is checked with the limits.
+        if values is None or np.shape(values) != (2,):
+            raise Fault("bad_action", f"a continuous action must be two numbers, got {values}")
         return self._action.velocities(values)
