@@ -99,6 +99,7 @@ class FakePolicy:
         self.script = list(script)
         self.observations: list[dict[str, np.ndarray]] = []
         self.resets: list[int] = []  # the number of observations seen at each reset
+        self.seeds: list[int | None] = []
         self.before_answer: Callable[[], None] = lambda: None
         self.tested = False
 
@@ -106,7 +107,7 @@ class FakePolicy:
         self.tested = True
 
     def reset(self, seed: int | None = None) -> None:
-        del seed
+        self.seeds.append(seed)
         self.resets.append(len(self.observations))
 
     def act(self, observations: dict[str, np.ndarray]) -> FakeAction:

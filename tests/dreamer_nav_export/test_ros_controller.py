@@ -158,14 +158,20 @@ def test_a_frame_gap_resets_the_policy_before_its_next_answer() -> None:
 
 def test_a_new_goal_resets_the_policy_and_ends_the_move() -> None:
     robot = driving([FORWARD])
-    robot.step_until(lambda: len(robot.policy.observations) == 3)
+    robot.step_until(lambda: robot.command.v_mps == robot.settings.max_speed_mps)
     assert robot.policy.resets == [0]
-    robot.step(3)
     robot.goal = Goal(2, 0.0, -3.0, 0.0)
-    robot.step_until(lambda: len(robot.policy.observations) == 4)
-    assert robot.policy.resets == [0, 3]
+    robot.step_until(lambda: len(robot.policy.observations) == 2)
+    assert robot.policy.resets == [0, 1]
+    assert robot.pose.x < 0.2  # of the 0.25 m that the move would have made
     rho, phi = robot.policy.observations[-1]["pointgoal"]
     assert phi < 0 < rho
+
+
+@pytest.mark.parametrize(("parameter", "seed"), [(-1, None), (7, 7)])
+def test_the_policys_noise_is_seeded_by_the_parameter(parameter: int, seed: int | None) -> None:
+    robot = driving([FORWARD], policy_seed=parameter)
+    assert robot.policy.seeds == [seed]
 
 
 def test_a_stale_goal_transform_is_a_fault() -> None:
