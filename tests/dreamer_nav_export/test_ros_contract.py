@@ -142,6 +142,20 @@ def test_odometry_and_the_heading_of_its_quaternion() -> None:
     assert (odometry.v_mps, odometry.w_rps) == (0.4, -0.2)
 
 
+def test_the_heading_of_a_tilted_base_is_its_yaw() -> None:
+    cos_yaw, sin_yaw, cos_pitch, sin_pitch = (
+        math.cos(0.6),
+        math.sin(0.6),
+        math.cos(0.2),
+        math.sin(0.2),
+    )
+    # Pitch first, then yaw: the product of the two quaternions.
+    tilted = Msg(
+        x=-sin_yaw * sin_pitch, y=cos_yaw * sin_pitch, z=sin_yaw * cos_pitch, w=cos_yaw * cos_pitch
+    )
+    assert messages.yaw(tilted) == pytest.approx(1.2)
+
+
 @pytest.mark.parametrize("length", [0.0, 0.5, 2.0, math.nan])
 def test_a_quaternion_that_is_no_rotation_has_no_heading(length: float) -> None:
     odometry = messages.odometry(odometry_message(rotation(1.0, length)))

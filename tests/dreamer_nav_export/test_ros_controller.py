@@ -228,6 +228,28 @@ def test_a_jump_of_the_clock_stops_and_is_recovered_from(jump_s: float) -> None:
     assert robot.command.state == DRIVING
 
 
+def test_a_restarted_simulation_with_another_pose_costs_one_step() -> None:
+    robot = driving([FORWARD])
+    robot.now_s -= 20.0
+    robot.pose = Pose(4.0, 4.0, 1.0)
+    robot.step()
+    expect_fault(robot, "clock_jump")
+    robot.step()
+    assert robot.command.state == DRIVING
+
+
+def test_a_robot_that_was_carried_elsewhere_while_inactive_starts_without_a_fault() -> None:
+    robot = driving([FORWARD])
+    robot.controller.restart()
+    robot.now_s += 60.0
+    robot.pose = Pose(4.0, 4.0, 1.0)
+    robot.goal = Goal(2, 5.0, 5.0, 0.0)
+    robot.step()
+    assert robot.command.state == DRIVING
+    robot.step_until(lambda: robot.command.v_mps > 0)
+    assert robot.policy.resets == [0, 1]
+
+
 def test_after_a_backward_jump_the_old_pictures_are_of_the_future() -> None:
     robot = driving([FORWARD])
     robot.camera_alive = False

@@ -83,6 +83,17 @@ def test_a_late_command_is_zero_even_if_nobody_checked() -> None:
     assert scene.dog.take_trip()
 
 
+def test_a_step_under_way_when_it_barks_is_not_delivered_even_if_it_was_short() -> None:
+    scene = Scene()
+    scene.dog.arm()
+    scene.clock.now_s += 0.4
+    ticket = scene.dog.begin()
+    scene.clock.now_s += 0.11
+    assert scene.dog.check(scene.sent.append)
+    scene.clock.now_s += 0.04
+    assert is_zero(scene.deliver(ticket))
+
+
 def test_disarmed_it_sends_zero_once_and_nothing_after() -> None:
     scene = Scene()
     scene.dog.arm()
@@ -198,6 +209,40 @@ def test_an_activation_waits_for_a_new_goal() -> None:
     drive.pilot.activate()
     for _ in range(5):
         assert drive.tick().state == IDLE
+
+
+def test_a_later_activation_starts_afresh() -> None:
+    drive = Drive()
+    drive.start()
+    drive.tick()
+    drive.pilot.deactivate(drive.sent.append)
+    drive.now_s += 60.0
+    drive.start()
+    assert drive.tick().state == DRIVING
+    assert drive.policy.resets == [0, 1]
+
+
+def test_messages_of_before_the_activation_are_not_used() -> None:
+    drive = Drive()
+    drive.start()
+    drive.tick()
+    drive.pilot.deactivate(drive.sent.append)
+    drive.start()
+    command = drive.pilot.tick(drive.now_s + 0.05, lambda frame: None, drive.sent.append)
+    assert command.fault == "no_odometry"
+
+
+def test_a_goal_that_came_while_the_stop_was_latched_is_dropped_by_the_reset() -> None:
+    clock = Clock()
+    drive = Drive(clock, max_consecutive_faults=1)
+    drive.start()
+    drive.tick()
+    clock.now_s += 0.6
+    drive.pilot.watch(drive.sent.append)
+    assert drive.tick().state == LATCHED
+    assert drive.pilot.on_goal(GoalMessage("odom", 2.0, 5.0, 5.0))
+    assert drive.pilot.reset_stop()
+    assert [drive.tick().state for _ in range(5)] == [IDLE] * 5
 
 
 def test_a_camera_that_changes_under_way_stops_the_robot() -> None:

@@ -35,7 +35,6 @@ class Watchdog:
         """Begin to watch."""
         with self._lock:
             self._is_armed = True
-            self._ticket += 1
             self._fed_s = self._timer()
 
     def disarm(self, publish: Publish) -> None:
