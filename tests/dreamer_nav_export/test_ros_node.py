@@ -236,6 +236,35 @@ def test_a_goal_in_the_map_waits_for_its_transform(module: Any) -> None:
     assert bench.policy.observations[0]["pointgoal"] == pytest.approx([4.0, 0.0])
 
 
+def test_a_transform_that_is_lost_or_no_number_is_bridged_for_a_while(module: Any) -> None:
+    bench = active(module)
+    bench.send_goal("map", 3.0)
+    rotation = Msg(x=0.0, y=0.0, z=0.0, w=1.0)
+    move = Msg(translation=Msg(x=1.0, y=0.0), rotation=rotation)
+    transforms = bench.node._tf_buffer.transforms
+    transforms["map"] = Msg(header=bench.header(), transform=move)
+    for _ in range(3):
+        bench.tick()
+    del transforms["map"]
+    assert bench.tick().twist.linear.x > 0
+    broken = (
+        Msg(translation=Msg(x=math.nan, y=0.0), rotation=rotation),
+        Msg(translation=Msg(x=0.0, y=math.inf), rotation=rotation),
+        Msg(translation=Msg(x=1.0, y=0.0), rotation=Msg(x=0.0, y=0.0, z=0.0, w=0.0)),
+    )
+    for bad in broken:
+        transforms["map"] = Msg(header=bench.header(), transform=bad)
+        for _ in range(5):  # longer than an action lasts, so that the policy is asked
+            assert bench.tick().twist.linear.x > 0
+    seen = np.array([observation["pointgoal"] for observation in bench.policy.observations])
+    assert len(seen) > 4
+    np.testing.assert_allclose(seen, np.tile([4.0, 0.0], (len(seen), 1)))
+    for _ in range(40):  # max_goal_age_s is 2 s
+        last = bench.tick()
+    assert last.twist.linear.x == 0.0
+    assert "stale_goal" in bench.errors()
+
+
 def test_a_goal_without_a_frame_is_refused_aloud(module: Any) -> None:
     bench = active(module)
     bench.send_goal("")

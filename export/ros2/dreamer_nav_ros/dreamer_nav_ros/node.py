@@ -264,7 +264,7 @@ class DreamerNavNode(LifecycleNode):
         except tf2_ros.TransformException:
             return None
         result = messages.transform(found)
-        return result if math.isfinite(result.pose.yaw) else None
+        return result if all(map(math.isfinite, result.pose)) else None
 
     def _publish(self, command: Command) -> None:
         if self._settings.enable_stamped_cmd_vel:
