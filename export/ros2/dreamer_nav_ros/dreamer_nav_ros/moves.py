@@ -1,0 +1,113 @@
+"""A discrete action as a bounded move that odometry ends."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from dreamer_nav_ros.contract_fields import MoveAction
+from dreamer_nav_ros.inputs import Pose, wrap_angle
+
+
+@dataclass(frozen=True)
+class MoveSettings:
+    """How moves are driven. Speeds in m/s and rad/s, all > 0.
+
+    Attributes:
+        speed_mps: of a drive.
+        turn_rate_rps: of a turn.
+        creep_mps: the least speed before the end is reached, above the drives' friction.
+        creep_rps: likewise for turns.
+        braking_mps2: deceleration planned for towards the end of a drive.
+        braking_rps2: likewise for turns.
+        tolerance_m: a drive ends this near to its length.
+        tolerance_rad: likewise for turns.
+        timeout_s: a move that has not ended by then is given up.
+    """
+
+    speed_mps: float
+    turn_rate_rps: float
+    creep_mps: float
+    creep_rps: float
+    braking_mps2: float
+    braking_rps2: float
+    tolerance_m: float
+    tolerance_rad: float
+    timeout_s: float
+
+    def __post_init__(self) -> None:
+        """Refuse settings that are not finite and positive."""
+        for name, value in vars(self).items():
+            if not (math.isfinite(value) and value > 0):
+                raise ValueError(f"{name} must be finite and > 0, got {value!r}")
+
+    def check(self, action: MoveAction) -> None:
+        """Raise ValueError unless `action` is longer than its tolerance and the timeout leaves time for it."""
+        size, tolerance, speed, braking = (
+            abs(action.forward_m),
+            self.tolerance_m,
+            self.speed_mps,
+            0.0,
+        )
+        braking = self.braking_mps2
+        if action.turn_rad:
+            size, tolerance = abs(action.turn_rad), self.tolerance_rad
+            speed, braking = self.turn_rate_rps, self.braking_rps2
+        least_s = size / speed + speed / braking
+        if size <= 2 * tolerance or least_s > self.timeout_s:
+            raise ValueError(
+                f"action {action.name!r} of {size:.3f} (m or rad) with a tolerance of {tolerance:.3f} takes "
+                f"at least {least_s:.2f} s; lower the tolerance to under half the action, raise "
+                f"the move timeout of {self.timeout_s} s, or the speeds"
+            )
+
+
+class Move:
+    """One move under way, measured from where it began."""
+
+    def __init__(
+        self, action: MoveAction, settings: MoveSettings, start: Pose, now_s: float
+    ) -> None:
+        """Begin `action` (not stop) at pose `start`."""
+        self.action = action
+        self._settings = settings
+        self._start = start
+        self._deadline_s = now_s + settings.timeout_s
+        self._last_yaw = start.yaw
+        self._turned_rad = 0.0
+
+    def advance(self, pose: Pose) -> float:
+        """Return what is left, metres or radians, positive before the end whatever the direction."""
+        # Summed in small steps: a turn of nearly 180 degrees would wrap otherwise.
+        self._turned_rad += wrap_angle(pose.yaw - self._last_yaw)
+        self._last_yaw = pose.yaw
+        if self.action.turn_rad:
+            return (
+                abs(self.action.turn_rad)
+                - math.copysign(1, self.action.turn_rad) * self._turned_rad
+            )
+        dx, dy = pose.x - self._start.x, pose.y - self._start.y
+        along = dx * math.cos(self._start.yaw) + dy * math.sin(self._start.yaw)
+        return self.action.forward_m - along
+
+    def is_complete(self, left: float) -> bool:
+        """Whether what `advance` returned is within the tolerance."""
+        turning = self.action.turn_rad != 0.0
+        return left <= (self._settings.tolerance_rad if turning else self._settings.tolerance_m)
+
+    def is_overdue(self, now_s: float) -> bool:
+        """Whether the move's time is up."""
+        return now_s > self._deadline_s
+
+    def velocity(self, left: float) -> "tuple[float, float]":
+        """Return (v m/s, w rad/s) for what is left: full speed, then braking to end at rest."""
+        s = self._settings
+        if self.action.turn_rad:
+            w = _approach(left, s.turn_rate_rps, s.creep_rps, s.braking_rps2)
+            return 0.0, math.copysign(w, self.action.turn_rad)
+        return _approach(left, s.speed_mps, s.creep_mps, s.braking_mps2), 0.0
+
+
+def _approach(left: float, cruise: float, creep: float, braking: float) -> float:
+    # v^2 = 2 a s: the fastest from which `braking` still stops within what is left.
+    return min(cruise, max(creep, math.sqrt(2.0 * braking * max(left, 0.0))))
