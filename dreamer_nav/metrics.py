@@ -12,6 +12,7 @@ import math
 import time
 from collections import deque
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -202,11 +203,14 @@ class EpisodeStats:
     """Means over the last finished episodes.
 
     Args:
-        window: number of episodes.
+        window: at most so many episodes;
+        steps: fewer where these last longer than so many agent steps in all, or the mean of long episodes would
+            show what the policy was like long ago;
+        least: but never fewer than these.
     """
 
-    def __init__(self, window: int = 100) -> None:
-        self._window = window
+    def __init__(self, window: int = 100, steps: int = 5000, least: int = 5) -> None:
+        self._window, self._steps, self._least = window, steps, least
         self._values: dict[str, deque[float]] = {}
         self._total = 0
 
@@ -222,9 +226,18 @@ class EpisodeStats:
         optional = {"success_rate": success, "spl": spl}
         for name, value in {**entries, **optional}.items():
             if value is not None:
-                window = self._values.setdefault(name, deque(maxlen=self._window))
-                window.append(float(value))
+                self._values.setdefault(name, deque()).append(float(value))
         self._total += 1
+        self._forget()
+
+    def _forget(self) -> None:
+        lengths = self._values["length_steps"]
+        count = min(len(lengths), self._window)
+        while count > self._least and sum(islice(reversed(lengths), count)) > self._steps:
+            count -= 1
+        for values in self._values.values():
+            while len(values) > count:
+                values.popleft()
 
     @property
     def total(self) -> int:
@@ -244,4 +257,4 @@ class EpisodeStats:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from what `state_dict` returned."""
         self._total = int(state["total"])
-        self._values = {k: deque(v, maxlen=self._window) for k, v in state["values"].items()}
+        self._values = {k: deque(v) for k, v in state["values"].items()}

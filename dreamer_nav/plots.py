@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main", "plot_curves", "plot_published", "read_final"]
 
-# A measure's metric while training (over the last 100 episodes) and its label.
+# A measure's metric while training (over the last episodes, 100 of them where they are short) and its label.
 _MEASURES = {
     "success": ("episode/success_rate", "success"),
     "spl": ("episode/spl", "SPL"),
@@ -191,7 +191,7 @@ def _add_legend(axes: Axes) -> None:
     from matplotlib.lines import Line2D
 
     marks = [
-        Line2D([], [], color="0.4", label="training, last 100 episodes"),
+        Line2D([], [], color="0.4", label="training, last episodes"),
         Line2D([], [], color="0.4", marker="o", ls=":", ms=4, label="evaluation during training"),
         Line2D([], [], color="0.4", marker="D", ls="", ms=6, label="evaluation, 95% interval"),
     ]

@@ -186,6 +186,20 @@ def test_episode_means_are_over_the_last_window() -> None:
     }
 
 
+def test_of_long_episodes_only_the_newest_count() -> None:
+    stats = EpisodeStats(window=10, steps=100, least=2)
+    for i in range(8):
+        stats.add(float(i), 30)
+    assert stats.means()["episode/return"] == 6.0  # 5, 6, 7: four would last 120 steps
+    for i in range(8):
+        stats.add(float(i), 70, success=1.0)
+    assert stats.means()["episode/return"] == 6.5  # 6, 7: never fewer than two
+    for i in range(20):
+        stats.add(float(i), 1, success=0.0)
+    assert stats.means()["episode/return"] == 14.5  # 10 to 19
+    assert stats.means()["episode/success_rate"] == 0.0
+
+
 def test_tasks_without_success_do_not_report_it() -> None:
     stats = EpisodeStats()
     stats.add(1.0, 7)
