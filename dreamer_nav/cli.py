@@ -12,7 +12,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dreamer_nav import __version__
 from dreamer_nav.command_line import Parser, option_value, settings_help, split_settings
@@ -31,7 +31,7 @@ from dreamer_nav.settings import nearest
 
 __all__ = ["main"]
 
-_EXPORT_INSTALL = "pip install dreamer-nav-export"
+_EXPORT_INSTALL = "pip install 'dreamer-nav-export[writer]'"
 
 
 class _Interrupted(Exception):
@@ -171,11 +171,14 @@ def _how_to_go_on(run_dir: Path) -> str:
 def _eval(words: list[str]) -> None:
     parser = Parser(
         "eval",
-        "Evaluate a run's newest checkpoint, or one checkpoint, beside the baselines.",
+        "Evaluate a run's newest checkpoint, one checkpoint, or a policy file, beside the baselines.",
         "--env.KEY VALUE changes an option of the environment (--env.split val); the rest of the\n"
         "configuration is the run's. `dreamer-nav envs NAME` lists the options.",
     )
-    parser.add_argument("path", type=Path, metavar="RUN_OR_CHECKPOINT")
+    parser.add_argument("path", type=Path, nargs="?", metavar="RUN_OR_CHECKPOINT")
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="an exported policy (.onnx) instead of a run"
+    )
     parser.add_argument(
         "--episodes", type=_count, metavar="N", help="episodes evaluated [the run's eval.episodes]"
     )
@@ -196,24 +199,40 @@ def _eval(words: list[str]) -> None:
     parser.add_argument("--device", metavar="DEVICE", help="cpu, cuda, cuda:N, mps [the run's]")
     args, settings = _parse(parser, words)
     env = _env_settings(settings)
-    require(args.path, "run or checkpoint")
+    if (args.path is None) == (args.policy is None):
+        raise UsageError("eval needs either RUN_OR_CHECKPOINT or --policy FILE")
     if args.episodes_file is not None:
         require(args.episodes_file, "episode file")
     check_output(args.json)
+    options = {
+        "episodes": args.episodes,
+        "env_overrides": env,
+        "episodes_file": args.episodes_file,
+        "video": args.video,
+        "json_path": args.json,
+        "baselines": args.baselines,
+    }
+    if args.policy is not None:
+        _eval_policy_file(args.policy, args.device, options)
+        return
+    require(args.path, "run or checkpoint")
     if args.device is not None:
         check_device(args.device)
     from dreamer_nav.evaluate import evaluate_run
 
-    evaluate_run(
-        args.path,
-        episodes=args.episodes,
-        env_overrides=env,
-        episodes_file=args.episodes_file,
-        video=args.video,
-        json_path=args.json,
-        baselines=args.baselines,
-        device=args.device,
-    )
+    evaluate_run(args.path, device=args.device, **options)
+
+
+def _eval_policy_file(path: Path, device: str | None, options: dict[str, Any]) -> None:
+    require(path, "policy file")
+    if device is not None:
+        raise UsageError("--device does not go with --policy: a policy file runs on the CPU")
+    if importlib.util.find_spec("dreamer_nav_export") is None:
+        raise UsageError(f"--policy needs the package dreamer-nav-export: {_EXPORT_INSTALL}")
+    from dreamer_nav.evaluate import evaluate_policy
+    from dreamer_nav_export.evaluation import file_subject
+
+    evaluate_policy(file_subject(path), **options)
 
 
 def _count(text: str) -> int:
@@ -277,7 +296,7 @@ def _bench(words: list[str]) -> None:
 
 
 def _export(words: list[str]) -> None:
-    if importlib.util.find_spec("dreamer_nav_export") is not None and not _wants_help(words):
+    if importlib.util.find_spec("dreamer_nav_export") is not None:
         from dreamer_nav_export.cli import main as export_main
 
         status = export_main(words)

@@ -204,6 +204,7 @@ class Provenance:
     """Where the policy comes from.
 
     `config` is the whole resolved configuration of the run, `commit` that of the source that exported it, if known.
+    `spaces` holds the agent's own description of observations and actions, as a checkpoint does.
     """
 
     algorithm: str
@@ -214,6 +215,7 @@ class Provenance:
     updates: int
     seed: int
     config: Dict[str, Any]
+    spaces: Dict[str, Any]
     config_sha256: str
     weights_sha256: str
     commit: Optional[str]

@@ -225,7 +225,7 @@ class _Comparison:
         )
         latents = self._flips(t, "next_stoch", "latent_logits", expected, found, drawn, same)
         report.latent_flips += int(latents.sum())
-        changed: np.ndarray = latents.any(-1)
+        changed = np.asarray(latents.any(-1))
         # The action follows from the latents: where these differ, so may it.
         rows = same & ~changed
         if self.agent.action.discrete:
@@ -236,8 +236,7 @@ class _Comparison:
             self._error(t, "probs", expected, found, rows, TOLERANCE_STATE)
             actions = self._flips(t, "action", "action_logits", expected, found, drawn, rows)
             report.action_flips += int(actions.sum())
-            changed = changed | actions
-            return changed
+            return np.asarray(changed | actions)
         for name in ("action_loc", "action_scale", "agent_action", "action"):
             error = self._error(t, name, expected, found, rows, TOLERANCE_LOGITS)
             report.action = max(report.action, error)

@@ -299,6 +299,7 @@ def _provenance(run: LoadedRun, options: ExportOptions) -> Provenance:
         updates=run.agent.num_updates,
         seed=run.config.seed,
         config=config,
+        spaces={"obs": [o.to_json() for o in run.agent.obs], "action": run.agent.action.to_json()},
         config_sha256=hashlib.sha256(text).hexdigest(),
         weights_sha256=_weights_sha256(run.agent),
         commit=_commit(),
