@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from dreamer_nav_export.int8_gate import export_int8
 from dreamer_nav_export.writer import ExportOptions, export_run
 
 __all__ = ["run"]
@@ -27,3 +28,14 @@ def run(args: Any) -> None:
             f"Parity with torch over {p.steps} steps: logits within {p.max_error_logits:.1g}, state within "
             f"{p.max_error_state:.1g}, {p.latent_flips} latents and {p.action_flips} actions changed by rounding"
         )
+    if args.int8:
+        output = args.output.with_suffix(".int8.onnx")
+        export_int8(
+            args.path,
+            args.output,
+            output,
+            options,
+            episodes=args.int8_episodes,
+            max_loss=args.int8_max_loss,
+        )
+        print(f"Written: {output} ({output.stat().st_size / 2**20:.1f} MiB)")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import logging
+import tempfile
+from pathlib import Path
 from typing import Any
 
 __all__ = ["quantize"]
@@ -16,31 +19,27 @@ def quantize(model: Any) -> Any:
     Args:
         model: an onnx.ModelProto; it is left as it was.
     """
-    import logging
-
     import onnx
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    logging.getLogger().setLevel(max(logging.getLogger().level, logging.ERROR))
-    return quantize_dynamic_model(copy, quantize_dynamic, QuantType)
-
-
-def quantize_dynamic_model(model: Any, quantize_dynamic: Any, kind: Any) -> Any:
-    """Through files, which is the only way that ONNX Runtime's quantiser takes."""
-    import tempfile
-    from pathlib import Path
-
-    import onnx
-
-    with tempfile.TemporaryDirectory() as folder:
-        output = Path(folder) / "int8.onnx"
-        quantize_dynamic(
-            model,
-            output,
-            op_types_to_quantize=_OPERATORS,
-            weight_type=kind.QInt8,
-            per_channel=True,
-        )
-        return onnx.load(str(output))
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it recommends a preparation that nothing here needs
+    try:
+        # ONNX Runtime's quantiser writes files only.
+        with tempfile.TemporaryDirectory() as folder:
+            output = Path(folder) / "int8.onnx"
+            quantize_dynamic(
+                copy,
+                output,
+                op_types_to_quantize=_OPERATORS,
+                weight_type=QuantType.QInt8,
+                per_channel=True,
+            )
+            quantized = onnx.load(str(output))
+    finally:
+        root.setLevel(level)
+    quantized.ir_version = model.ir_version
+    return quantized

@@ -117,7 +117,8 @@ class Policy:
         """
         if seed is None:
             seed = random.SystemRandom().getrandbits(32)
-        if isinstance(seed, bool) or not 0 <= int(seed) < 2**32 or int(seed) != seed:
+        is_integer = isinstance(seed, (int, np.integer)) and not isinstance(seed, bool)
+        if not is_integer or not 0 <= seed < 2**32:
             raise ValueError("seed must be an integer from 0 to 2^32 - 1, got {!r}".format(seed))
         self._seed = int(seed)
         self._noise = NoiseStream(self._seed)

@@ -42,7 +42,18 @@ from dreamer_nav_export.runtime import Policy
 from dreamer_nav_export.session import PolicySession
 from dreamer_nav_export.task_facts import ExportError, TaskFacts, read_task_facts
 
-__all__ = ["IR_VERSION", "OPSET", "ExportError", "ExportOptions", "export_policy", "export_run"]
+__all__ = [
+    "IR_VERSION",
+    "OPSET",
+    "ExportError",
+    "ExportOptions",
+    "check_exportable",
+    "export_policy",
+    "export_run",
+    "make_contract",
+    "with_contract",
+    "write_policy",
+]
 
 # Together these run on every ONNX Runtime from 1.15 on; the exporter's own IR 10 needs 1.18.
 OPSET, IR_VERSION = 18, 8
@@ -88,13 +99,25 @@ def export_run(path: Path, output: Path, options: ExportOptions | None = None) -
     check_output_path(output)
     run = load_run(Path(path), "cpu")
     data, contract = export_policy(run, options)
+    write_policy(output, data)
+    return contract
+
+
+def write_policy(output: Path, data: bytes) -> None:
+    """The file and its `.sha256`, each whole or not at all."""
     digest = hashlib.sha256(data).hexdigest()
     sidecar = Path(sidecar_path(output))
     # A reader between the two writes must find no hash rather than a wrong one.
     sidecar.unlink(missing_ok=True)
     write_atomic(output, data)
     write_atomic(sidecar, f"{digest}  {output.name}\n".encode())
-    return contract
+
+
+def with_contract(data: bytes, contract: Contract) -> bytes:
+    """The same graph with another contract."""
+    import onnx
+
+    return _serialize(onnx.load_model_from_string(data), contract)
 
 
 def check_output_path(output: Path) -> None:
@@ -124,7 +147,8 @@ def export_policy(run: LoadedRun, options: ExportOptions) -> tuple[bytes, Contra
         from dreamer_nav_export.quantize import quantize
 
         model = quantize(model)
-    contract = _contract(run, step, facts, options)
+        strip(model)
+    contract = make_contract(run, step, facts, options)
     session = PolicySession(_serialize(model, contract))
     if options.parity and not options.int8:
         contract = replace(contract, parity=_checked_parity(agent, step, session))
@@ -264,9 +288,10 @@ def _checked_parity(agent: Agent, step: PolicyStep, session: PolicySession) -> P
     return report.parity
 
 
-def _contract(
+def make_contract(
     run: LoadedRun, step: PolicyStep, facts: TaskFacts, options: ExportOptions
 ) -> Contract:
+    """The contract of a run's policy before anything was measured."""
     return Contract(
         schema=SCHEMA,
         variant=step.variant,
@@ -287,7 +312,7 @@ def _contract(
 def _provenance(run: LoadedRun, options: ExportOptions) -> Provenance:
     import onnx
 
-    config = to_dict(run.config)
+    config: dict[str, Any] = json.loads(json.dumps(to_dict(run.config)))
     env = dict(config["env"])
     text = json.dumps(config, sort_keys=True, allow_nan=False).encode()
     return Provenance(
@@ -299,7 +324,7 @@ def _provenance(run: LoadedRun, options: ExportOptions) -> Provenance:
         updates=run.agent.num_updates,
         seed=run.config.seed,
         config=config,
-        spaces={"obs": [o.to_json() for o in run.agent.obs], "action": run.agent.action.to_json()},
+        spaces=_spaces(run.agent),
         config_sha256=hashlib.sha256(text).hexdigest(),
         weights_sha256=_weights_sha256(run.agent),
         commit=_commit(),
@@ -312,6 +337,14 @@ def _provenance(run: LoadedRun, options: ExportOptions) -> Provenance:
         },
         quantization="dynamic int8, dense layers" if options.int8 else None,
     )
+
+
+def _spaces(agent: Agent) -> dict[str, Any]:
+    value = {"obs": [o.to_json() for o in agent.obs], "action": agent.action.to_json()}
+    plain: dict[str, Any] = json.loads(
+        json.dumps(value)
+    )  # lists for tuples, as a reader finds them
+    return plain
 
 
 def _weights_sha256(agent: Agent) -> str:
