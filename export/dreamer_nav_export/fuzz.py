@@ -41,7 +41,8 @@ def _mutations() -> List[Callable[[random.Random, Any], Any]]:
     def number(rng: random.Random, value: Any) -> Any:
         array = np.array(value)
         if array.size and array.dtype.kind in "fc":
-            array.reshape(-1)[rng.randrange(array.size)] = rng.choice(_NUMBERS)
+            with np.errstate(all="ignore"):
+                array.reshape(-1)[rng.randrange(array.size)] = rng.choice(_NUMBERS)
         return array
 
     def scale(rng: random.Random, value: Any) -> Any:

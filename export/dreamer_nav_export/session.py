@@ -39,10 +39,14 @@ class PolicySession:
         options: Optional[Mapping[str, Any]] = None,
     ) -> None:
         self._session = _open(data, providers, options or {})
-        metadata = self._session.get_modelmeta().custom_metadata_map
+        try:
+            metadata = self._session.get_modelmeta().custom_metadata_map
+            inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
+        except ValueError as error:  # ONNX Runtime loads names that are not UTF-8
+            raise PolicyFileError("the file is damaged: {}".format(_short(error))) from error
         self.contract: Contract = read_contract(metadata.get(METADATA_KEY))
-        _compare("input", self._session.get_inputs(), self.contract.inputs, self.contract.batch)
-        _compare("output", self._session.get_outputs(), self.contract.outputs, self.contract.batch)
+        _compare("input", inputs, self.contract.inputs, self.contract.batch)
+        _compare("output", outputs, self.contract.outputs, self.contract.batch)
         self._outputs = [o.name for o in self.contract.outputs]
         self.providers: List[str] = list(self._session.get_providers())
 

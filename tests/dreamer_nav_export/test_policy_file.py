@@ -179,6 +179,15 @@ def test_an_unknown_operator_is_refused(policy_file: Path) -> None:
         Policy.load(policy_file)
 
 
+@pytest.mark.parametrize("name", [METADATA_KEY, "pointgoal", "next_deter"])
+def test_names_that_are_no_text_are_refused(pointgoal: Exported, name: str) -> None:
+    """ONNX Runtime loads such a file; reading its names raises UnicodeDecodeError."""
+    damaged = pointgoal.data.replace(name.encode(), name[:-1].encode() + b"\x84")
+    assert damaged != pointgoal.data
+    with pytest.raises(PolicyFileError):
+        PolicySession(damaged)
+
+
 # -- the contract in it --------------------------------------------------------------------------
 
 
