@@ -12,6 +12,7 @@ import random
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence
 
@@ -101,7 +102,8 @@ def _spoil(rng: random.Random, good: Mapping[str, Any]) -> Any:
             spoiled[rng.choice(["x", "", 7, None, "is_first", "deter"])] = spoiled.get(name)
         else:
             # What numpy itself cannot make is left out.
-            with contextlib.suppress(TypeError, ValueError, OverflowError):
+            with contextlib.suppress(TypeError, ValueError, OverflowError), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
                 spoiled[name] = rng.choice(mutations)(rng, spoiled.get(name))
     return spoiled
 
