@@ -73,7 +73,7 @@ venv: $(READY)
 
 # The environment. Run again only when the requirements change. A torch with CUDA or ROCm that is already there, in
 # this environment or in PYTHON itself, is kept whatever its version.
-$(READY): pyproject.toml constraints.txt
+$(READY): pyproject.toml export/pyproject.toml constraints.txt
 	@case "$(TORCH)" in cpu|cuda) ;; *) echo "TORCH=$(TORCH): allowed are cpu and cuda" >&2; exit 1;; esac
 	@if [ ! -x $(BIN)/python ]; then \
 		[ -n "$(PYTHON)" ] || { echo "No Python 3.10, 3.11 or 3.12 found: install one, or name it: make PYTHON=/path/to/python3.11" >&2; exit 1; }; \
@@ -93,7 +93,8 @@ $(READY): pyproject.toml constraints.txt
 	fi
 	@echo 'Installing everything else'
 	@$(PIP) install --quiet -c $(VENV)/constraints.txt hatchling
-	@$(PIP) install --quiet -c $(VENV)/constraints.txt --no-build-isolation -e '.[bullet,atari,dmc,dev]'
+	@$(PIP) install --quiet -c $(VENV)/constraints.txt --no-build-isolation \
+		-e '.[bullet,atari,dmc,dev]' -e './export[writer]'
 	@touch $@
 
 .PHONY: torch-cpu torch-cuda

@@ -13,7 +13,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from dreamer_nav import __version__
 from dreamer_nav.atomic import write_atomic
@@ -33,7 +33,7 @@ from dreamer_nav.settings import nearest
 
 __all__ = ["main"]
 
-_EXPORT_INSTALL = "pip install dreamer-nav-export"
+_EXPORT_INSTALL = "pip install 'dreamer-nav-export[writer]'"
 
 
 class _Interrupted(Exception):
@@ -173,13 +173,16 @@ def _how_to_go_on(run_dir: Path) -> str:
 def _eval(words: list[str]) -> None:
     parser = Parser(
         "eval",
-        "Evaluate a run's newest checkpoint, or one checkpoint, beside the baselines.\n"
+        "Evaluate a run's newest checkpoint, one checkpoint, or a policy file, beside the baselines.\n"
         "Or put the evaluations of several Atari or DeepMind Control runs beside the published\n"
         "scores: dreamer-nav eval --report RUN [RUN ...]",
         "--env.KEY VALUE changes an option of the environment (--env.split val); the rest of the\n"
         "configuration is the run's. `dreamer-nav envs NAME` lists the options.",
     )
-    parser.add_argument("paths", type=Path, nargs="+", metavar="RUN_OR_CHECKPOINT")
+    parser.add_argument("paths", type=Path, nargs="*", metavar="RUN_OR_CHECKPOINT")
+    parser.add_argument(
+        "--policy", type=Path, metavar="FILE", help="an exported policy (.onnx) instead of a run"
+    )
     parser.add_argument(
         "--report",
         action="store_true",
@@ -213,33 +216,51 @@ def _eval(words: list[str]) -> None:
             f"eval plays one run, got {len(args.paths)}; evaluate each, then put them beside each "
             f"other: dreamer-nav eval --report {' '.join(map(str, args.paths))}"
         )
-    (path,) = args.paths
+    if (not args.paths) == (args.policy is None):
+        raise UsageError("eval needs either RUN_OR_CHECKPOINT or --policy FILE")
     env = _env_settings(settings)
-    require(path, "run or checkpoint")
     if args.episodes_file is not None:
         require(args.episodes_file, "episode file")
+    options = {
+        "episodes": args.episodes,
+        "env_overrides": env,
+        "episodes_file": args.episodes_file,
+        "video": args.video,
+        "json_path": args.json,
+        "baselines": args.baselines,
+    }
+    if args.policy is not None:
+        _eval_policy_file(args.policy, args.device, options)
+        return
+    (path,) = args.paths
+    require(path, "run or checkpoint")
     if args.device is not None:
         check_device(args.device)
     from dreamer_nav.evaluate import evaluate_run
 
-    evaluate_run(
-        path,
-        episodes=args.episodes,
-        env_overrides=env,
-        episodes_file=args.episodes_file,
-        video=args.video,
-        json_path=args.json,
-        baselines=args.baselines,
-        device=args.device,
-    )
+    evaluate_run(path, device=args.device, **options)
+
+
+def _eval_policy_file(path: Path, device: str | None, options: dict[str, Any]) -> None:
+    require(path, "policy file")
+    if device is not None:
+        raise UsageError("--device does not go with --policy: a policy file runs on the CPU")
+    if importlib.util.find_spec("dreamer_nav_export") is None:
+        raise UsageError(f"--policy needs the package dreamer-nav-export: {_EXPORT_INSTALL}")
+    from dreamer_nav.evaluate import evaluate_policy
+    from dreamer_nav_export.evaluation import file_subject
+
+    evaluate_policy(file_subject(path), **options)
 
 
 def _report(parser: Parser, args: argparse.Namespace, settings: list[str]) -> None:
-    for name in ("episodes", "episodes_file", "video", "baselines", "device"):
+    for name in ("policy", "episodes", "episodes_file", "video", "baselines", "device"):
         if getattr(args, name) != parser.get_default(name):
             settings = [*settings, f"--{name.replace('_', '-')}"]
     if settings:
         raise UsageError(f"--report plays no episodes, so {settings[0]} does not go with it")
+    if not args.paths:
+        raise UsageError("--report needs RUN [RUN ...]")
     for path in args.paths:
         require(path, "run")
     if len({path.resolve() for path in args.paths}) < len(args.paths):
@@ -316,7 +337,7 @@ def _bench(words: list[str]) -> None:
 
 
 def _export(words: list[str]) -> None:
-    if importlib.util.find_spec("dreamer_nav_export") is not None and not _wants_help(words):
+    if importlib.util.find_spec("dreamer_nav_export") is not None:
         from dreamer_nav_export.cli import main as export_main
 
         status = export_main(words)

@@ -32,8 +32,9 @@ from dreamer_nav.rollouts import (
 from dreamer_nav.run_scores import evaluated_env, published_task, score_of
 from dreamer_nav.runs import LoadedRun, build_env, describe_spaces, load_run
 from dreamer_nav.score_report import format_report, score_report
+from dreamer_nav.spaces import ActionSpec, ObsSpec
 
-__all__ = ["EpisodeResult", "evaluate_agent", "evaluate_run"]
+__all__ = ["EpisodeResult", "Subject", "evaluate_agent", "evaluate_policy", "evaluate_run"]
 
 EPISODE_SEED = 0  # the same for every run, so that runs of different seeds meet the same episodes
 
@@ -71,6 +72,47 @@ def evaluate_agent(
         num_envs=num_envs,
         on_step=on_step,
         on_episode=on_episode,
+    )
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is evaluated: a policy, what it reads and does, and where it comes from.
+
+    Attributes:
+        policy: chooses the actions.
+        config: of the run that trained it; its environment and `eval` section say what is played.
+        obs, action: what the environment must give and take.
+        title: for the heading.
+        origin: for the JSON file.
+        folder: where the figures and videos go; None for nowhere but the files that are asked for.
+        name: of its column.
+    """
+
+    policy: Policy
+    config: Config
+    obs: tuple[ObsSpec, ...]
+    action: ActionSpec
+    step: int
+    title: str
+    origin: Mapping[str, Any]
+    sample_actions: bool
+    folder: Path | None = None
+    name: str = "dreamer"
+
+
+def _run_subject(run: LoadedRun) -> Subject:
+    sample = run.config.eval.sample_actions
+    return Subject(
+        policy=AgentPolicy(run.agent, sample),
+        config=run.config,
+        obs=run.agent.obs,
+        action=run.agent.action,
+        step=run.step,
+        title=f"{run.run_dir} at step {run.step:,}",
+        origin={"run": str(run.run_dir), "checkpoint": f"checkpoints/step-{run.step:09d}"},
+        sample_actions=sample,
+        folder=run.run_dir,
     )
 
 
@@ -132,43 +174,86 @@ def evaluate_run(
         UsageError: an environment that can't be built or isn't the agent's, too many episodes.
         FileNotFoundError, CheckpointError: no such run, checkpoint or episode file.
     """
-    run = load_run(Path(path), device)
-    task = _choose_task(run, dict(env_overrides or {}), episodes_file, episodes)
-    output = run.run_dir / "eval" / f"{task.label}-{run.step:09d}.json"
-    output.parent.mkdir(exist_ok=True)
+    return evaluate_policy(
+        _run_subject(load_run(Path(path), device)),
+        episodes=episodes,
+        env_overrides=env_overrides,
+        episodes_file=episodes_file,
+        video=video,
+        json_path=json_path,
+        baselines=baselines,
+    )
+
+
+def evaluate_policy(
+    subject: Subject,
+    *,
+    others: Mapping[str, Policy] | None = None,
+    episodes: int | None = None,
+    env_overrides: Mapping[str, Any] | None = None,
+    episodes_file: Path | None = None,
+    video: bool = False,
+    json_path: Path | None = None,
+    baselines: bool = True,
+) -> dict[str, Any]:
+    """What `evaluate_run` does, for any policy.
+
+    Args:
+        subject: what is evaluated.
+        others: policies that see the same and play the same episodes, by name.
+        episodes, env_overrides, episodes_file, video, json_path, baselines: see `evaluate_run`.
+
+    Raises:
+        UsageError: besides what `evaluate_run` raises it for, videos of a policy without a folder.
+    """
+    if video and subject.folder is None:
+        raise UsageError("videos go into a run's folder; evaluate the run to get some")
+    task = _choose_task(subject, dict(env_overrides or {}), episodes_file, episodes)
     recorder = EpisodeRecorder() if video else None
-    results = _play(run, task, baselines, recorder)
+    results = _play({subject.name: subject.policy, **(others or {})}, task, baselines, recorder)
     summaries = {name: summarize(played) for name, played in results.items()}
-    report = {**_context(run, task), **report_json(summaries, results)}
-    scores = _scores(run, task, report)
+    report = {**_context(subject, task), **report_json(summaries, results)}
+    scores = _scores(subject, task, report)
     if scores is not None:
         report["scores"] = scores
-    heading = f"{task.title}: {run.run_dir} at step {run.step:,}, {task.episodes} episodes"
+    heading = f"{task.title}: {subject.title}, {task.episodes} episodes"
     print(f"{heading}, mean [95% interval]\n\n{format_table(summaries)}\n")
     if scores is not None:
         print(f"{format_report(scores, aggregates=False)}\n")
-    content = (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
-    written = [output] if json_path is None else [output, Path(json_path)]
-    for file in written:
-        write_atomic(file, content)
-    if recorder is not None:
-        written += recorder.write(run.run_dir / "videos", f"{task.label}-{run.step:09d}")
+    written = _write_report(subject, task, report, json_path)
+    if recorder is not None and subject.folder is not None:
+        name = f"{task.label}-{subject.step:09d}"
+        written += recorder.write(subject.folder / "videos", name)
     print("\n".join(f"Written: {file}" for file in written))
     return report
 
 
+def _write_report(
+    subject: Subject, task: _Task, report: Mapping[str, Any], json_path: Path | None
+) -> list[Path]:
+    written = [] if json_path is None else [Path(json_path)]
+    if subject.folder is not None:
+        output = subject.folder / "eval" / f"{task.label}-{subject.step:09d}.json"
+        output.parent.mkdir(exist_ok=True)
+        written.insert(0, output)
+    content = (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
+    for file in written:
+        write_atomic(file, content)
+    return written
+
+
 def _choose_task(
-    run: LoadedRun, overrides: dict[str, Any], episodes_file: Path | None, episodes: int | None
+    subject: Subject, overrides: dict[str, Any], episodes_file: Path | None, episodes: int | None
 ) -> _Task:
     from sim_adapters.episodes import EpisodeFileError
 
     if episodes_file is not None:
         overrides["episodes"] = str(Path(episodes_file).absolute())
-    settings = {**run.config.env, **run.config.eval.env}
+    settings = {**subject.config.env, **subject.config.eval.env}
     if overrides.get("name", settings["name"]) != settings["name"]:
         settings = {}  # options of one environment mean nothing to another
     settings |= overrides
-    config = replace(run.config, env=settings)
+    config = replace(subject.config, env=settings)
     try:
         env = build_env(config)
     except EpisodeFileError:
@@ -176,14 +261,14 @@ def _choose_task(
     except ValueError as error:
         raise UsageError(f"The environment of the evaluation cannot be built: {error}") from error
     try:
-        _check_spaces(run, env)
+        _check_spaces(subject, env)
         there = fixed_episodes(env)
         has_goals = _has_goals(env)
     finally:
         env.close()
     if episodes is None:
         whole_file = episodes_file is not None and there is not None
-        episodes = there if whole_file else min(run.config.eval.episodes, there or 2**31)
+        episodes = there if whole_file else min(subject.config.eval.episodes, there or 2**31)
     assert episodes is not None
     if there is not None and episodes > there:
         raise UsageError(
@@ -193,14 +278,14 @@ def _choose_task(
     return _Task(config, episodes, _label(settings, overrides), has_goals)
 
 
-def _check_spaces(run: LoadedRun, env: gym.Env) -> None:
+def _check_spaces(subject: Subject, env: gym.Env) -> None:
     """Refuse an environment that the agent was not built for; what it gives besides is no matter."""
     try:
-        obs, action = describe_spaces(env.observation_space, env.action_space, run.config)
+        obs, action = describe_spaces(env.observation_space, env.action_space, subject.config)
     except ValueError as error:
         raise UsageError(str(error)) from error
     given = {spec.name: spec for spec in obs}
-    for spec in run.agent.obs:
+    for spec in subject.obs:
         if spec.name not in given:
             raise UsageError(
                 f"The agent needs the observation {spec.name!r}; "
@@ -208,8 +293,8 @@ def _check_spaces(run: LoadedRun, env: gym.Env) -> None:
             )
         if given[spec.name] != spec:
             raise UsageError(f"The agent was trained on {spec}; this is {given[spec.name]}.")
-    if action != run.agent.action:
-        raise UsageError(f"The agent gives {run.agent.action}; the environment takes {action}.")
+    if action != subject.action:
+        raise UsageError(f"The agent gives {subject.action}; the environment takes {action}.")
 
 
 def _has_goals(env: gym.Env) -> bool:
@@ -229,12 +314,9 @@ def _label(env: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
     return re.sub(r"[^A-Za-z0-9_.-]+", "_", "-".join(parts))[:100]
 
 
-def _policies(run: LoadedRun, task: _Task, baselines: bool) -> dict[str, Policy]:
-    policies: dict[str, Policy] = {
-        "dreamer": AgentPolicy(run.agent, run.config.eval.sample_actions)
-    }
-    if not baselines:
-        return policies
+def _baselines(task: _Task) -> dict[str, Policy]:
+    """Policies that look at no picture."""
+    policies: dict[str, Policy] = {}
     if task.has_goals:
         from sim_adapters.nav_baselines import GreedyPolicy, ShortestPathPolicy
 
@@ -245,46 +327,47 @@ def _policies(run: LoadedRun, task: _Task, baselines: bool) -> dict[str, Policy]
 
 
 def _play(
-    run: LoadedRun, task: _Task, baselines: bool, recorder: EpisodeRecorder | None
+    seeing: Mapping[str, Policy], task: _Task, baselines: bool, recorder: EpisodeRecorder | None
 ) -> dict[str, list[EpisodeResult]]:
+    """Everyone's results; the first of the seeing is recorded."""
     from tqdm import tqdm
 
     results: dict[str, list[EpisodeResult]] = {}
-    for name, policy in _policies(run, task, baselines).items():
-        batched = isinstance(policy, AgentPolicy)
+    for name, policy in {**seeing, **(_baselines(task) if baselines else {})}.items():
+        sees = name in seeing
+        recorded = recorder if not results else None
         with tqdm(total=task.episodes, desc=name, unit="episode", leave=False) as bar:
             results[name] = run_episodes(
                 policy,
-                task.make_env if batched else task.make_blind_env,
+                task.make_env if sees else task.make_blind_env,
                 episodes=task.episodes,
                 seed=EPISODE_SEED,
-                num_envs=8 if batched else 1,
-                on_step=recorder.on_step if batched and recorder is not None else None,
+                num_envs=8 if sees else 1,
+                on_step=recorded.on_step if recorded is not None else None,
                 on_episode=lambda result, bar=bar: bar.update(),  # type: ignore[misc]
             )
     return results
 
 
-def _context(run: LoadedRun, task: _Task) -> dict[str, Any]:
+def _context(subject: Subject, task: _Task) -> dict[str, Any]:
     """What the figures are of."""
     return {
         "version": __version__,
-        "run": str(run.run_dir),
-        "checkpoint": f"checkpoints/step-{run.step:09d}",
-        "step": run.step,
+        **subject.origin,
+        "step": subject.step,
         "env": task.config.env,
         "seed": EPISODE_SEED,
-        "sample_actions": run.config.eval.sample_actions,
-        "config": to_dict(run.config),
+        "sample_actions": subject.sample_actions,
+        "config": to_dict(subject.config),
     }
 
 
-def _scores(run: LoadedRun, task: _Task, report: dict[str, Any]) -> dict[str, Any] | None:
-    """The return beside the published ones; None where none are of this environment."""
-    if task.config.env != evaluated_env(run.config):
+def _scores(subject: Subject, task: _Task, report: dict[str, Any]) -> dict[str, Any] | None:
+    """A run's return beside the published ones; None where none are of this environment."""
+    if subject.folder is None or task.config.env != evaluated_env(subject.config):
         return None
     try:
         published = published_task(task.config.env)
     except UsageError:
         return None
-    return score_report([score_of(run.run_dir, run.config.seed, published, report)])
+    return score_report([score_of(subject.folder, subject.config.seed, published, report)])

@@ -24,6 +24,7 @@ USER_ERRORS = {
     "sim_adapters.episodes": ("EpisodeFileError",),
     "sim_adapters.remote": ("EnvStartError", "WorkerError"),
     "sim_adapters.vector": ("WorkerFailed",),
+    "dreamer_nav_export.errors": ("PolicyError",),
     "torch": ("OutOfMemoryError",),
 }
 # What the machine refuses; other OSErrors (a closed pipe inside, a bad descriptor) are our bugs.

@@ -192,7 +192,8 @@ def test_the_exporter_is_a_distribution_of_its_own(tmp_path: Path) -> None:
             if line.startswith("Requires-Dist") and "extra ==" not in line
         ]
     assert {top for top in tops if not top.endswith(".dist-info")} == {"dreamer_nav_export"}
-    assert sorted(r.partition(">")[0] for r in requires) == ["numpy", "onnxruntime"]
+    # ONNX Runtime is an extra: it is one module under several distributions' names.
+    assert [r.partition(">")[0] for r in requires] == ["numpy"]
     bin_folder = make_environment(tmp_path / "venv", wheel)
     code = (
         "import sys, dreamer_nav_export; print(dreamer_nav_export.__file__)\n"

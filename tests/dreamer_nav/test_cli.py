@@ -187,7 +187,7 @@ def test_the_help_shows_the_values_of_the_preset_asked_for(run: Run) -> None:
         (["train", "--pre", "debug"], "unknown option '--pre'"),
         (["train", "stray"], "unrecognized arguments: stray"),
         (["train", "--run"], "argument --run: expected one argument"),
-        (["eval"], "the following arguments are required: RUN_OR_CHECKPOINT"),
+        (["eval"], "eval needs either RUN_OR_CHECKPOINT or --policy FILE"),
         (["eval", "x", "--episdes", "3"], "unknown option '--episdes'. Did you mean --episodes?"),
         (["eval", "x", "--episodes", "0"], "must be a count of at least 1, got '0'"),
         (["eval", "x", "--train.steps", "3"], "eval changes --env.KEY settings only"),
@@ -593,7 +593,7 @@ def test_export_without_its_package_is_answered_with_the_install_line(
 
     monkeypatch.setattr(importlib.util, "find_spec", without)
     complaint = run("export", "r", "-o", "policy.onnx").complaint()
-    assert complaint.endswith("pip install dreamer-nav-export")
+    assert complaint.endswith("pip install 'dreamer-nav-export[writer]'")
 
 
 def test_export_hands_its_words_to_its_package(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
