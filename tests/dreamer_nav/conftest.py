@@ -12,9 +12,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from dreamer_nav import cli
 from dreamer_nav.agent import Agent
-from dreamer_nav.config import AgentConfig, EncoderConfig, HeadConfig, RSSMConfig
+from dreamer_nav.config import AgentConfig, Config, EncoderConfig, HeadConfig, RSSMConfig
 from dreamer_nav.spaces import ActionSpec, ObsSpec
+from tests.dreamer_nav.command import (
+    Calls,
+    Outcome,
+    Run,
+    replace_module,
+    run_process,
+)
 
 MakeConfig = Callable[..., AgentConfig]
 MakeAgent = Callable[..., Agent]
@@ -92,3 +100,56 @@ def make_batch() -> MakeBatch:
         return out
 
     return make
+
+
+# -- the command ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+    """`main` in an empty working folder."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DREAMER_NAV_TRACEBACK", raising=False)
+
+    def command(*words: str) -> Outcome:
+        status = cli.main(words)
+        captured = capsys.readouterr()
+        return Outcome(status, captured.out, captured.err)
+
+    return command
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Records what would be trained."""
+    calls: Calls = []
+
+    def train(config: Config, run_dir: Path, **options: Any) -> Path:
+        calls.append({"config": config, "run_dir": run_dir, **options})
+        return run_dir
+
+    replace_module(monkeypatch, "dreamer_nav.train", train=train)
+    return calls
+
+
+@pytest.fixture
+def evaluations(monkeypatch: pytest.MonkeyPatch) -> Calls:
+    """Records what would be evaluated."""
+    calls: Calls = []
+
+    def evaluate_run(path: Path, **options: Any) -> dict[str, Any]:
+        calls.append({"path": path, **options})
+        return {}
+
+    replace_module(monkeypatch, "dreamer_nav.evaluate", evaluate_run=evaluate_run)
+    return calls
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run that a command made; tests copy it."""
+    folder = tmp_path_factory.mktemp("trained") / "r"
+    done = run_process("train", "--preset", "debug", "--run", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].endswith(f"dreamer-nav eval {folder}")
+    return folder
