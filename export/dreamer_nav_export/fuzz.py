@@ -102,9 +102,10 @@ def _spoil(rng: random.Random, good: Mapping[str, Any]) -> Any:
             spoiled[rng.choice(["x", "", 7, None, "is_first", "deter"])] = spoiled.get(name)
         else:
             # What numpy itself cannot make is left out.
-            with contextlib.suppress(TypeError, ValueError, OverflowError), warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                spoiled[name] = rng.choice(mutations)(rng, spoiled.get(name))
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    spoiled[name] = rng.choice(mutations)(rng, spoiled.get(name))
     return spoiled
 
 
