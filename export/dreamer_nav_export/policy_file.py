@@ -1,7 +1,7 @@
 """Reads a policy file's bytes: capped, hashed, and only then handed to ONNX Runtime.
 
 The file carries a seal, the SHA-256 of itself with the seal's digits as zeros: a damaged file must not reach ONNX
-Runtime, which loads most single flipped bits without an error and can crash the process on others (1.19.2 did).
+Runtime, which loads most single flipped bits without an error.
 
 Bytes and not a path: ONNX Runtime before 1.26 follows references to files outside the model's folder when it opens
 a path, and between hashing a path and opening it the file may change.
