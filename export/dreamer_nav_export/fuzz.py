@@ -26,7 +26,7 @@ __all__ = ["fuzz", "main"]
 
 Observations = Dict[str, np.ndarray]
 
-# No texts or dates: numpy 1.24 itself crashed on a conversion to one of them.
+# No texts or dates: numpy 1.24 itself crashed in astype while they were among these.
 _DTYPES = ["f2", "f4", ">f4", "f8", "u1", "i1", "i4", "i8", "c8", "?", "O"]
 _NUMBERS = [np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 1e-45, 3.4e38, -3.4e38, 255.0, 1e9]
 _JUNK: List[Any] = [None, 0, 1.5, "depth", b"", [], {}, [[1.0]], object(), np.float32(1), float]
