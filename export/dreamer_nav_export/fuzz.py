@@ -26,7 +26,8 @@ __all__ = ["fuzz", "main"]
 
 Observations = Dict[str, np.ndarray]
 
-_DTYPES = ["f2", "f4", ">f4", "f8", "u1", "i1", "i4", "i8", "c8", "?", "O", "U4", "S4", "M8[s]"]
+# No texts or dates: numpy 1.24 itself crashed in astype while they were among these.
+_DTYPES = ["f2", "f4", ">f4", "f8", "u1", "i1", "i4", "i8", "c8", "?", "O"]
 _NUMBERS = [np.nan, np.inf, -np.inf, 0.0, -0.0, -1.0, 1e-45, 3.4e38, -3.4e38, 255.0, 1e9]
 _JUNK: List[Any] = [None, 0, 1.5, "depth", b"", [], {}, [[1.0]], object(), np.float32(1), float]
 
@@ -102,12 +103,10 @@ def _spoil(rng: random.Random, good: Mapping[str, Any]) -> Any:
             spoiled[rng.choice(["x", "", 7, None, "is_first", "deter"])] = spoiled.get(name)
         else:
             # What numpy itself cannot make is left out.
-            with (
-                contextlib.suppress(TypeError, ValueError, OverflowError),
-                warnings.catch_warnings(),
-            ):
-                warnings.simplefilter("ignore")
-                spoiled[name] = rng.choice(mutations)(rng, spoiled.get(name))
+            with contextlib.suppress(TypeError, ValueError, OverflowError):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    spoiled[name] = rng.choice(mutations)(rng, spoiled.get(name))
     return spoiled
 
 

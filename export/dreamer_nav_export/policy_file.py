@@ -1,5 +1,8 @@
 """Reads a policy file's bytes: capped, hashed, and only then handed to ONNX Runtime.
 
+The file carries a seal, the SHA-256 of itself with the seal's digits as zeros: a damaged file must not reach ONNX
+Runtime, which loads most single flipped bits without an error.
+
 Bytes and not a path: ONNX Runtime before 1.26 follows references to files outside the model's folder when it opens
 a path, and between hashing a path and opening it the file may change.
 """
@@ -9,11 +12,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from typing import Optional, Union
+from typing import Match, Optional, Union
 
 from dreamer_nav_export.errors import PolicyFileError
 
-__all__ = ["MAX_FILE_BYTES", "read_policy_file", "sidecar_path"]
+__all__ = ["MAX_FILE_BYTES", "SEAL_KEY", "SEAL_ZEROS", "read_policy_file", "seal", "sidecar_path"]
+
+SEAL_KEY = "dreamer_nav.seal"
+SEAL_ZEROS = "0" * 64
+# A metadata entry in the file's own encoding: the key, then field 2 with 64 characters.
+_SEAL = re.compile(SEAL_KEY.replace(".", "[.]").encode() + b"\x12\x40([0-9a-f]{64})")
 
 MAX_FILE_BYTES = 512 * 2**20
 _SIDECAR = re.compile(r"([0-9a-fA-F]{64})(?:[ \t][^\r\n]*)?\r?\n?")
@@ -54,7 +62,36 @@ def read_policy_file(
                 "{} has SHA-256 {} and {} says {}: the file is damaged or another one; "
                 "copy it again together with its .sha256".format(path, found, source, said.lower())
             )
+    _check_seal(path, data)
     return data
+
+
+def seal(data: bytes) -> bytes:
+    """A serialised model whose metadata has `SEAL_KEY: SEAL_ZEROS`, with its hash in that place."""
+    match = _find_seal(data)
+    if match is None or match.group(1) != SEAL_ZEROS.encode():
+        raise ValueError("the model has no place for a seal: set {} to zeros".format(SEAL_KEY))
+    digest = hashlib.sha256(data).hexdigest().encode()
+    return data[: match.start(1)] + digest + data[match.end(1) :]
+
+
+def _find_seal(data: bytes) -> Optional[Match[bytes]]:
+    """Its only place; None if there is none, or more than one."""
+    found = list(_SEAL.finditer(data))
+    return found[0] if len(found) == 1 else None
+
+
+def _check_seal(path: PathLike, data: bytes) -> None:
+    match = _find_seal(data)
+    if match is None:
+        raise PolicyFileError(
+            "{} has no seal: it is not a policy file of dreamer-nav, or damaged".format(path)
+        )
+    digest = hashlib.sha256(data[: match.start(1)])
+    digest.update(SEAL_ZEROS.encode())
+    digest.update(data[match.end(1) :])
+    if digest.hexdigest().encode() != match.group(1):
+        raise PolicyFileError("{} is damaged: its content does not fit its seal".format(path))
 
 
 def _read(path: PathLike, max_bytes: int) -> bytes:

@@ -37,7 +37,7 @@ from dreamer_nav_export.contract import (
 from dreamer_nav_export.golden_writer import make_golden
 from dreamer_nav_export.graph import VARIANTS, PolicyStep
 from dreamer_nav_export.parity import check_controls, check_parity
-from dreamer_nav_export.policy_file import sidecar_path
+from dreamer_nav_export.policy_file import SEAL_KEY, SEAL_ZEROS, seal, sidecar_path
 from dreamer_nav_export.runtime import Policy
 from dreamer_nav_export.session import PolicySession
 from dreamer_nav_export.task_facts import ExportError, TaskFacts, read_task_facts
@@ -259,9 +259,9 @@ def _serialize(model: Any, contract: Contract) -> bytes:
     import onnx
 
     del model.metadata_props[:]
-    onnx.helper.set_model_props(model, {METADATA_KEY: contract.dumps()})
-    data: bytes = model.SerializeToString()
-    return data
+    metadata = {METADATA_KEY: contract.dumps(), SEAL_KEY: SEAL_ZEROS}
+    onnx.helper.set_model_props(model, metadata)
+    return seal(model.SerializeToString())
 
 
 def _check_model(data: bytes) -> None:

@@ -75,7 +75,7 @@ def test_baselines_and_other_environments_go_with_it(
         (["eval", "--policy", "FILE", "--video"], "videos go into a run's folder"),
         (["eval", "--policy", "FILE", "--device", "cpu"], "--device does not go with --policy"),
         (["eval", "--policy", "FILE", "--episodes", "8"], "the set holds 7"),
-        (["eval", "--policy", "RUN/config.yaml"], "cannot load the file"),
+        (["eval", "--policy", "RUN/config.yaml"], "has no seal"),
         (["export", "RUN", "-o", "policy.pt"], "must end in .onnx"),
         (["export", "RUN"], "-o/--output"),
         (["export", "nowhere", "-o", "p.onnx"], "No run or checkpoint at nowhere"),

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper
 
 from dreamer_nav_export.contract import METADATA_KEY
 from dreamer_nav_export.errors import ContractError, PolicyFileError
-from dreamer_nav_export.policy_file import read_policy_file, sidecar_path
+from dreamer_nav_export.policy_file import SEAL_KEY, read_policy_file, seal, sidecar_path
 from dreamer_nav_export.runtime import Policy
 from dreamer_nav_export.session import PolicySession
 from tests.dreamer_nav_export.conftest import Exported
@@ -78,6 +78,34 @@ def test_one_flipped_bit_is_seen_by_the_hash_wherever_it_is(policy_file: Path) -
             Policy.load(policy_file)
 
 
+def test_one_flipped_bit_is_seen_without_a_sidecar_too(policy_file: Path) -> None:
+    """ONNX Runtime would load most of these without an error."""
+    data = policy_file.read_bytes()
+    for position in np.linspace(0, len(data) - 1, 25).astype(int):
+        flipped = bytearray(data)
+        flipped[position] ^= 4
+        policy_file.write_bytes(flipped)
+        with pytest.raises(PolicyFileError, match="seal"):
+            Policy.load(policy_file)
+
+
+def test_a_flipped_bit_of_the_seal_and_a_second_seal_are_refused(policy_file: Path) -> None:
+    data = policy_file.read_bytes()
+    place = data.index(SEAL_KEY.encode())
+    for wrong in (
+        data[: place + 20] + bytes([data[place + 20] ^ 1]) + data[place + 21 :],
+        data + data[place : place + len(SEAL_KEY) + 66],
+    ):
+        policy_file.write_bytes(wrong)
+        with pytest.raises(PolicyFileError, match="seal"):
+            Policy.load(policy_file)
+
+
+def test_only_a_model_with_a_place_for_it_is_sealed() -> None:
+    with pytest.raises(ValueError, match="no place for a seal"):
+        seal(b"model")
+
+
 def test_without_a_sidecar_the_expected_hash_is_checked(policy_file: Path) -> None:
     with pytest.raises(PolicyFileError, match="SHA-256"):
         Policy.load(policy_file, expected_sha256="0" * 64)
@@ -124,6 +152,13 @@ def test_a_provider_that_is_not_there_is_named(policy_file: Path) -> None:
         Policy.load(policy_file, providers=["AbacusExecutionProvider"])
 
 
+def sealed(model: onnx.ModelProto) -> bytes:
+    """As somebody would who knows how a policy file looks."""
+    metadata = {p.key: p.value for p in model.metadata_props}
+    helper.set_model_props(model, {**metadata, SEAL_KEY: "0" * 64})
+    return seal(model.SerializeToString())
+
+
 # -- what a hostile model tries ------------------------------------------------------------------
 
 
@@ -150,7 +185,8 @@ def test_a_model_cannot_read_other_files(tmp_path: Path, absolute: bool) -> None
     folder = tmp_path / "models"
     folder.mkdir()
     path = folder / "policy.onnx"
-    path.write_bytes(reading(str(secret) if absolute else "../secret.bin", 8).SerializeToString())
+    model = reading(str(secret) if absolute else "../secret.bin", 8)
+    path.write_bytes(sealed(model))
     with pytest.raises(PolicyFileError, match="cannot load the file"):
         Policy.load(path)
 
@@ -166,6 +202,7 @@ def test_weights_beside_the_file_are_refused_too(policy_file: Path) -> None:
         size_threshold=16,
     )
     assert (policy_file.parent / "weights.bin").exists()
+    policy_file.write_bytes(sealed(onnx.load(str(policy_file), load_external_data=False)))
     with pytest.raises(PolicyFileError):
         Policy.load(policy_file)
 
@@ -174,8 +211,8 @@ def test_an_unknown_operator_is_refused(policy_file: Path) -> None:
     model = onnx.load(str(policy_file))
     model.graph.node[0].domain = "evil"
     model.opset_import.append(helper.make_opsetid("evil", 1))
-    policy_file.write_bytes(model.SerializeToString())
-    with pytest.raises(PolicyFileError):
+    policy_file.write_bytes(sealed(model))
+    with pytest.raises(PolicyFileError, match="cannot load the file"):
         Policy.load(policy_file)
 
 

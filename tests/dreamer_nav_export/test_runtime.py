@@ -82,6 +82,34 @@ def test_the_same_seed_gives_the_same_actions_and_state_matters(policy: Policy) 
     assert not np.array_equal(fresh.act(seen[-1]).probs, policy.act(seen[-1]).probs)
 
 
+def test_what_the_graph_is_told_is_what_it_gave_the_step_before(session: Any) -> None:
+    spy = Spoiled(session, lambda outputs: None)
+    fed: list[dict[str, np.ndarray]] = []
+    given: list[dict[str, np.ndarray]] = []
+    run = spy.run
+
+    def recorded(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        fed.append(dict(feeds))
+        given.append(run(feeds))
+        return given[-1]
+
+    spy.run = recorded  # type: ignore[method-assign]
+    policy = Policy(spy, 0)  # type: ignore[arg-type]
+    seen = frames(policy.spec, 5)
+    for step, frame in enumerate(seen):
+        if step == 3:
+            policy.reset(1)
+        policy.act(frame)
+    assert [bool(f["is_first"][0]) for f in fed] == [True, False, False, True, False]
+    for before, after in ((0, 1), (1, 2), (3, 4)):
+        for state in policy.spec.state:
+            np.testing.assert_array_equal(fed[after][state.input], given[before][state.output])
+    noise = NoiseStream(0)
+    for feeds in fed[:3]:
+        np.testing.assert_array_equal(feeds["latent_noise"][0], noise.uniform((4,)))
+        noise.uniform(())  # the action's, which this variant does not use
+
+
 def test_forks_do_not_touch_each_other(policy: Policy) -> None:
     seen = frames(policy.spec, 4)
     alone = [policy.fork(5).act(seen[0])]
