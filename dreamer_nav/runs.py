@@ -72,7 +72,7 @@ def describe_spaces(
     if not isinstance(observation_space, gym.spaces.Dict):
         raise ValueError(
             f"Observations must be a Dict space, got {observation_space}; "
-            "sim_adapters.wrappers turns a single one into a Dict."
+            "sim_adapters.gymnasium_env.FlatSpaces turns a single one into a Dict."
         )
     encoder = config.agent.encoder
     obs = select_observations(observation_space, encoder.image_keys, encoder.vector_keys)

@@ -84,7 +84,7 @@ def _check_spaces(env: gymnasium.Env[Any, Any]) -> None:
     if not isinstance(env.observation_space, spaces.Dict):
         raise ContractError(
             f"the observation space must be a Dict, got {env.observation_space}; "
-            "sim_adapters.wrappers.DictObservation converts it"
+            "sim_adapters.gymnasium_env.FlatSpaces converts it"
         )
     for key, space in env.observation_space.spaces.items():
         if not isinstance(space, spaces.Box) or space.dtype not in (np.uint8, np.float32):
