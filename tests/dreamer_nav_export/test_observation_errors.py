@@ -178,3 +178,9 @@ def test_uint8_pictures_have_their_own_mistakes() -> None:
     for wrong in (image.astype(np.float32) / 255, image[..., :1], image.astype(np.int8)):
         with pytest.raises(ObservationError):
             check_observations(specs, {"image": wrong})
+
+
+def test_what_was_checked_is_a_copy_that_no_driver_writes_into(policy: Policy) -> None:
+    (frame,) = frames(policy.spec, 1)
+    checked = check_observations(policy.spec.observations, frame)
+    assert not any(np.shares_memory(checked[name], frame[name]) for name in frame)
