@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-__all__ = ["atomic_path", "fsync_file", "fsync_folder", "write_atomic"]
+__all__ = ["atomic_path", "fsync_file", "fsync_folder", "write_atomic", "write_report"]
 
 
 def fsync_file(path: Path) -> None:
@@ -47,3 +49,8 @@ def write_atomic(path: Path, content: bytes) -> None:
     """Write a file so that a reader finds the old one or the new one, never a part."""
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_report(path: Path, report: Any) -> None:
+    """Write figures as JSON, likewise; ValueError if one is not finite."""
+    write_atomic(path, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
 import os
 import sys
 import traceback
@@ -16,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from dreamer_nav import __version__
-from dreamer_nav.atomic import write_atomic
+from dreamer_nav.atomic import write_report
 from dreamer_nav.command_line import Parser, option_value, settings_help, split_settings
 from dreamer_nav.config import Config
 from dreamer_nav.failures import UsageError, one_line
@@ -271,8 +270,7 @@ def _report(parser: Parser, args: argparse.Namespace, settings: list[str]) -> No
     report = score_report([read_score(path) for path in args.paths])
     print(format_report(report))
     if args.json is not None:
-        content = json.dumps(report, indent=1, allow_nan=False) + "\n"
-        write_atomic(args.json, content.encode())
+        write_report(args.json, report)
         print(f"\nWritten: {args.json}")
 
 

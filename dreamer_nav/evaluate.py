@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -13,7 +12,7 @@ import gymnasium as gym
 
 from dreamer_nav import __version__
 from dreamer_nav.agent import Agent
-from dreamer_nav.atomic import write_atomic
+from dreamer_nav.atomic import write_report
 from dreamer_nav.config import Config
 from dreamer_nav.episode_video import EpisodeRecorder
 from dreamer_nav.failures import UsageError
@@ -220,26 +219,18 @@ def evaluate_policy(
     print(f"{heading}, mean [95% interval]\n\n{format_table(summaries)}\n")
     if scores is not None:
         print(f"{format_report(scores, aggregates=False)}\n")
-    written = _write_report(subject, task, report, json_path)
+    written = [] if json_path is None else [Path(json_path)]
+    name = f"{task.label}-{subject.step:09d}"
+    if subject.folder is not None:
+        output = subject.folder / "eval" / f"{name}.json"
+        output.parent.mkdir(exist_ok=True)
+        written.insert(0, output)
+    for file in written:
+        write_report(file, report)
     if recorder is not None and subject.folder is not None:
-        name = f"{task.label}-{subject.step:09d}"
         written += recorder.write(subject.folder / "videos", name)
     print("\n".join(f"Written: {file}" for file in written))
     return report
-
-
-def _write_report(
-    subject: Subject, task: _Task, report: Mapping[str, Any], json_path: Path | None
-) -> list[Path]:
-    written = [] if json_path is None else [Path(json_path)]
-    if subject.folder is not None:
-        output = subject.folder / "eval" / f"{task.label}-{subject.step:09d}.json"
-        output.parent.mkdir(exist_ok=True)
-        written.insert(0, output)
-    content = (json.dumps(report, indent=1, allow_nan=False) + "\n").encode()
-    for file in written:
-        write_atomic(file, content)
-    return written
 
 
 def _choose_task(

@@ -18,18 +18,18 @@ def configure_process(threads: int) -> None:
     """Set torch's CPU threads (0 leaves its own choice) and keep freed memory in the process."""
     if threads:
         torch.set_num_threads(threads)
-    keep_freed_memory()
+    _keep_freed_memory()
 
 
-def keep_freed_memory() -> bool:
-    """Have freed blocks used again instead of returned to the system; False where the C library is not glibc.
+def _keep_freed_memory() -> None:
+    """Have freed blocks used again instead of returned to the system; nothing changes where the C library is not glibc.
 
     An update allocates and frees the same large arrays each time. By default glibc takes each from the system, whose
     pages are cleared again at the first touch: tens of thousands of page faults an update.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is None:
-        return False
+        return
     blocks = (_LARGEST_BLOCK, _LARGEST_BLOCK_BEFORE_2_35)
-    accepted = any(mallopt(_M_MMAP_THRESHOLD, size) for size in blocks)
-    return bool(accepted and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1))
+    if any(mallopt(_M_MMAP_THRESHOLD, size) for size in blocks):
+        mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)

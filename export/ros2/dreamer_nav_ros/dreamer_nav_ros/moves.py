@@ -43,13 +43,8 @@ class MoveSettings:
 
     def check(self, action: MoveAction) -> None:
         """Raise ValueError unless `action` is longer than its tolerance and the timeout leaves time for it."""
-        size, tolerance, speed, braking = (
-            abs(action.forward_m),
-            self.tolerance_m,
-            self.speed_mps,
-            0.0,
-        )
-        braking = self.braking_mps2
+        size, tolerance = abs(action.forward_m), self.tolerance_m
+        speed, braking = self.speed_mps, self.braking_mps2
         if action.turn_rad:
             size, tolerance = abs(action.turn_rad), self.tolerance_rad
             speed, braking = self.turn_rate_rps, self.braking_rps2
