@@ -3,6 +3,7 @@
 # make help    the rest
 
 VENV    ?= .venv
+HABITAT_VENV ?= .venv-habitat
 RUN     ?= runs/first
 PRESET  ?= pointgoal_room
 ARGS    ?=
@@ -35,6 +36,8 @@ help:
 	@echo 'make lint        ruff, ruff format --check, mypy'
 	@echo 'make format      let ruff rewrite the files'
 	@echo 'make venv        only create or update the environment in VENV=$(VENV)'
+	@echo 'make habitat-env create or update the environment of habitat-lab in HABITAT_VENV=$(HABITAT_VENV) (Python 3.11)'
+	@echo 'make test-habitat the tests that need habitat-lab, in that environment'
 	@echo 'make clean       remove caches and build outputs (never runs, nor the environment)'
 	@echo 'Variables: PYTHON (3.10 to 3.12), VENV, RUN, PRESET, ARGS (more options of `dreamer-nav train`),'
 	@echo '           TORCH=cpu|cuda, TORCH_INDEX_URL, WORKERS (test processes)'
@@ -114,6 +117,42 @@ torch-cuda:
 	@$(PIP) uninstall --quiet --yes torch 2>/dev/null; $(PIP) install torch==$(TORCH_VERSION)
 	@$(BIN)/python -c '$(ACCELERATED)' || { echo "The torch that pip installed has no CUDA: install the build for your driver (https://pytorch.org/get-started) into $(VENV), then repeat" >&2; exit 1; }
 
+# habitat-lab pins NumPy 1.26, so it has an environment of its own; see docs/habitat.md. Its torchvision must fit torch.
+HABITAT_LAB    := 0.3.320260507
+HABITAT_PYTHON ?= python3.11
+HABITAT_READY  := $(HABITAT_VENV)/.ready
+HABITAT_PIP     = $(HABITAT_VENV)/bin/python -m pip --disable-pip-version-check
+TORCHVISION    := 0.28.0
+
+.PHONY: habitat-env test-habitat
+
+habitat-env: $(HABITAT_READY)
+
+$(HABITAT_READY): pyproject.toml constraints.txt sim_adapters/habitat/hook/dreamer_nav_habitat_hook.py
+	@if [ ! -x $(HABITAT_VENV)/bin/python ]; then \
+		"$(HABITAT_PYTHON)" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
+			|| { echo "HABITAT_PYTHON=$(HABITAT_PYTHON) is not Python 3.11 with ensurepip, which habitat-lab $(HABITAT_LAB) is tested with: name one" >&2; exit 1; }; \
+		echo "$(HABITAT_PYTHON) -m venv $(HABITAT_VENV)"; \
+		"$(HABITAT_PYTHON)" -m venv $(HABITAT_VENV); \
+	fi
+	@$(MAKE) --no-print-directory torch-cpu VENV=$(HABITAT_VENV)
+	@$(HABITAT_VENV)/bin/python -c 'import torchvision' 2>/dev/null \
+		|| $(HABITAT_PIP) install --quiet --no-deps --retries 1 --timeout 15 --extra-index-url $(TORCH_INDEX_URL) "torchvision==$(TORCHVISION)+cpu" 2>/dev/null \
+		|| echo "No CPU build of torchvision at $(TORCH_INDEX_URL): taking the default build, for which there is a stand-in"
+	@echo 'Installing habitat-lab and habitat-baselines $(HABITAT_LAB)'
+	@echo 'torch==$(TORCH_VERSION)' > $(HABITAT_VENV)/constraints.txt
+	@$(HABITAT_PIP) install --quiet -c $(HABITAT_VENV)/constraints.txt hatchling editables setuptools wheel
+	@$(HABITAT_PIP) install --quiet -c $(HABITAT_VENV)/constraints.txt \
+		habitat-lab==$(HABITAT_LAB) habitat-baselines==$(HABITAT_LAB) torchvision==$(TORCHVISION) \
+		numpy==1.26.4 gym==0.23.0 'opencv-python-headless<5' 'pytest>=8.0' 'beartype>=0.19'
+	@$(HABITAT_PIP) install --quiet -c $(HABITAT_VENV)/constraints.txt --no-build-isolation -e '.[bullet,habitat]'
+	@$(HABITAT_VENV)/bin/python -c 'import cv2' 2>/dev/null \
+		|| $(HABITAT_PIP) install --quiet --force-reinstall --no-deps 'opencv-python-headless<5'  # the other build needs libGL
+	@touch $@
+
+test-habitat: habitat-env
+	$(HABITAT_VENV)/bin/python -m pytest tests/habitat $(ARGS)
+
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './.git/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './$(HABITAT_VENV)/*' -not -path './.git/*' -prune -exec rm -rf {} +

@@ -13,7 +13,7 @@ from typing import Iterator, List, Tuple
 import numpy as np
 
 from sim_adapters.bullet.geodesic import CELL_M
-from sim_adapters.bullet.scene import Scene, build_floor
+from sim_adapters.bullet.scene import AGENT_RADIUS_M, Scene, build_floor
 
 MESH = "mesh_z_up.obj"
 FLOORS = "floors.txt"
@@ -67,8 +67,8 @@ def read_floors(path: Path) -> List[float]:
     return sorted(heights)
 
 
-def gibson_scene(scene_id: str, scenes_dir: str) -> Scene:
-    """Load a scene and work out where the agent may go on each floor.
+def gibson_scene(scene_id: str, scenes_dir: str, radius: float = AGENT_RADIUS_M) -> Scene:
+    """Load a scene and work out where an agent of `radius` metres may go on each floor.
 
     Floors on which the agent fits nowhere are left out.
 
@@ -88,7 +88,8 @@ def gibson_scene(scene_id: str, scenes_dir: str) -> Scene:
             occupied = occupied_cells(bounds, height, client)
             obstacles = merge_cells(occupied, bounds[:2], CELL_M)
             try:
-                floors.append(build_floor(height, obstacles, _grid_bounds(occupied, bounds)))
+                grid_bounds = _grid_bounds(occupied, bounds)
+                floors.append(build_floor(height, obstacles, grid_bounds, radius))
             except ValueError:
                 continue  # an attic or a roof
     finally:

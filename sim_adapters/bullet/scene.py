@@ -9,7 +9,7 @@ from typing import List, Optional, Sequence
 
 import numpy as np
 
-from sim_adapters.bullet.geodesic import CELL_M, NavGrid, free_cells
+from sim_adapters.bullet.geodesic import CELL_M, NavGrid, Point, free_cells
 from sim_adapters.bullet.layout import Layout, build_layout
 
 AGENT_RADIUS_M = 0.18
@@ -69,12 +69,27 @@ class Scene:
         """The floor nearest to `height` metres."""
         return min(self.floors, key=lambda floor: abs(floor.height - height))
 
+    def distance(self, a: Point, b: Point) -> float:
+        """Geodesic metres from `a` to `b` (x, y, z); inf between floors or without a way."""
+        floor = self.floor_at(float(a[2]))
+        if floor is not self.floor_at(float(b[2])):
+            return float("inf")
+        return floor.grid.distance(a[:2], b[:2])
 
-def procedural_scene(scene_id: str) -> Scene:
-    """Build a scene of a tier from its name, such as "room-train-00017"."""
+    def path(self, a: Point, b: Point) -> np.ndarray:
+        """Corners (n, 3) of a shortest path from `a` to `b` (x, y, z); (0, 3) if there is none."""
+        floor = self.floor_at(float(a[2]))
+        if floor is not self.floor_at(float(b[2])):
+            return np.zeros((0, 3))
+        flat = floor.grid.path(a[:2], b[:2])
+        return np.hstack([flat, np.full((len(flat), 1), floor.height)])
+
+
+def procedural_scene(scene_id: str, radius: float = AGENT_RADIUS_M) -> Scene:
+    """Build a scene of a tier from its name, such as "room-train-00017", for an agent of `radius` metres."""
     layout = build_layout(scene_id)
     obstacles = np.array(layout.obstacles, dtype=np.float64)
-    return Scene(scene_id, [build_floor(0.0, obstacles, layout.bounds)], layout=layout)
+    return Scene(scene_id, [build_floor(0.0, obstacles, layout.bounds, radius)], layout=layout)
 
 
 def procedural_id(tier: str, split: str, number: int) -> str:
@@ -104,10 +119,12 @@ class SceneLibrary:
     Attributes:
         scenes_dir: folder that holds Gibson scenes, one folder each; "" for none.
         capacity: how many scenes are kept.
+        radius: of the agent, metres.
     """
 
     scenes_dir: str = ""
     capacity: int = 8
+    radius: float = AGENT_RADIUS_M
     _kept: OrderedDict[str, Scene] = field(default_factory=OrderedDict)
 
     def __call__(self, scene_id: str) -> Scene:
@@ -116,11 +133,11 @@ class SceneLibrary:
             self._kept.move_to_end(scene_id)
             return self._kept[scene_id]
         if is_procedural(scene_id):
-            scene = procedural_scene(scene_id)
+            scene = procedural_scene(scene_id, self.radius)
         else:
             from sim_adapters.bullet.gibson import gibson_scene
 
-            scene = gibson_scene(scene_id, self.scenes_dir)
+            scene = gibson_scene(scene_id, self.scenes_dir, self.radius)
         self._kept[scene_id] = scene
         while len(self._kept) > self.capacity:
             self._kept.popitem(last=False)

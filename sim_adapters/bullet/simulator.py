@@ -32,6 +32,7 @@ class BulletSimulator:
         allow_sliding: glide along obstacles instead of stopping.
         depth_noise: adds the errors of a depth camera; None for none.
         scenes_dir: folder of Gibson scenes, one folder each.
+        agent_radius_m: of the disc that the agent is.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class BulletSimulator:
         allow_sliding: bool = False,
         depth_noise: Optional[DepthNoise] = None,
         scenes_dir: str = "",
+        agent_radius_m: float = AGENT_RADIUS_M,
     ) -> None:
         import pybullet
 
@@ -53,7 +55,8 @@ class BulletSimulator:
         self.sensors = sensors
         self.allow_sliding = allow_sliding
         self.depth_noise = depth_noise
-        self.library = SceneLibrary(scenes_dir)
+        self.agent_radius_m = agent_radius_m
+        self.library = SceneLibrary(scenes_dir, radius=agent_radius_m)
         self.observation_space = _observation_space(sensors, self.size)
         self._client: Optional[int] = pybullet.connect(pybullet.DIRECT)
         self._camera = Camera(self.size, hfov_deg, self._client, sensors)
@@ -112,25 +115,46 @@ class BulletSimulator:
             return False
         start = self._position[:2]
         ahead = np.array([math.cos(self._heading), math.sin(self._heading)])
-        end, touched = self._travel(start, forward_m * ahead)
-        # Gaps narrower than a grid cell can let the disc through to where no distance is known.
-        if not self.floor.grid.same_component(start, end):
-            return True
+        end, touched = self.travel(start, forward_m * ahead, self.allow_sliding)
         self._position[:2] = end
         return touched
 
-    def _travel(self, start: np.ndarray, delta: np.ndarray) -> Tuple[np.ndarray, bool]:
-        if self.allow_sliding:
-            return motion.slide(start, delta, self.floor.obstacles, AGENT_RADIUS_M)
-        fraction, index = motion.sweep(start, delta, self.floor.obstacles, AGENT_RADIUS_M)
-        return start + fraction * delta, index >= 0
+    def travel(
+        self, start: np.ndarray, delta: np.ndarray, sliding: bool
+    ) -> Tuple[np.ndarray, bool]:
+        """Where a move of the disc on this floor ends, and whether it touched something.
 
-    def observe(self) -> Dict[str, np.ndarray]:
-        """Pictures from where the agent stands: "depth" (H, W, 1) metres, "rgb" (H, W, 3)."""
+        Arguments:
+            start: centre of the disc (2,), metres.
+            delta: wished displacement (2,), metres.
+            sliding: glide along obstacles instead of stopping.
+        """
+        if sliding:
+            end, touched = motion.slide(start, delta, self.floor.obstacles, self.agent_radius_m)
+        else:
+            obstacles = self.floor.obstacles
+            fraction, index = motion.sweep(start, delta, obstacles, self.agent_radius_m)
+            end, touched = start + fraction * delta, index >= 0
+        # Gaps narrower than a grid cell can let the disc through to where no distance is known.
+        if not self.floor.grid.same_component(start, end):
+            return start, True
+        return end, touched
+
+    def add_camera(self, **options: Any) -> Camera:
+        """Another camera for `shoot`; the options of `Camera` but the client."""
+        assert self._client is not None
+        return Camera(client=self._client, **options)
+
+    def shoot(self, camera: Camera) -> Dict[str, np.ndarray]:
+        """What `camera` sees from where the agent stands, without noise; see `Camera.shoot`."""
         self._stage.show(self.scene)
         layout = self.scene.layout
         light = layout.light if layout is not None else None
-        shot = self._camera.shoot(self._position, self._heading, light)
+        return camera.shoot(self._position, self._heading, light)
+
+    def observe(self) -> Dict[str, np.ndarray]:
+        """Pictures from where the agent stands: "depth" (H, W, 1) metres, "rgb" (H, W, 3)."""
+        shot = self.shoot(self._camera)
         if self.depth_noise is not None and "depth" in self.sensors:
             shot["depth"] = self.depth_noise.apply(shot["depth"], self._rng, DEPTH_RANGE_M)
         return shot
@@ -141,20 +165,11 @@ class BulletSimulator:
 
     def distance_to_goal(self, position: Point) -> float:
         """Geodesic metres from `position` (x, y, z) to the goal; inf if unreachable."""
-        goal = self._require_goal()
-        floor = self.scene.floor_at(float(position[2]))
-        if floor is not self.scene.floor_at(float(goal[2])):
-            return float("inf")
-        return floor.grid.distance(position[:2], goal[:2])
+        return self.scene.distance(position, self._require_goal())
 
     def shortest_path(self, position: Point) -> np.ndarray:
         """Corners (n, 3) of a shortest path to the goal; (0, 3) if there is none."""
-        goal = self._require_goal()
-        floor = self.scene.floor_at(float(position[2]))
-        if floor is not self.scene.floor_at(float(goal[2])):
-            return np.zeros((0, 3))
-        flat = floor.grid.path(position[:2], goal[:2])
-        return np.hstack([flat, np.full((len(flat), 1), floor.height)])
+        return self.scene.path(position, self._require_goal())
 
     def top_down(self, size: int = 256) -> Tuple[np.ndarray, np.ndarray, float]:
         """A map of the current floor: picture, place and scale.
