@@ -131,7 +131,7 @@ class _Task:
         """An environment for policies that look at no picture: without the cost of rendering."""
         env = self.make_env()
         if self.has_goals:
-            env.unwrapped.simulator.observe = dict  # type: ignore[attr-defined]
+            env.unwrapped.stop_rendering()  # type: ignore[attr-defined]
         return env
 
     @property
@@ -289,9 +289,9 @@ def _check_spaces(subject: Subject, env: gym.Env) -> None:
 
 
 def _has_goals(env: gym.Env) -> bool:
-    from sim_adapters.pointgoal import PointGoalEnv
+    from sim_adapters.pointgoal import NavigationTask
 
-    return isinstance(env.unwrapped, PointGoalEnv)
+    return isinstance(env.unwrapped, NavigationTask)
 
 
 def _label(env: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:

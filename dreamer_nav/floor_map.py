@@ -42,16 +42,16 @@ class EpisodeMap:
 
     @classmethod
     def of(cls, env: gym.Env) -> EpisodeMap | None:
-        """The map of a PointGoal environment that was just reset; None for other tasks.
+        """The map of a navigation environment that was just reset; None for other tasks.
 
         A simulator may offer `top_down(size)`: a picture of the floor, uint8 (H, W, 3) with +y up,
         whose longer side has `size` pixels, the world (x, y) in metres of its lower left corner,
         and its pixels a metre. Without it the path is drawn on white.
         """
-        from sim_adapters.pointgoal import PointGoalEnv
+        from sim_adapters.pointgoal import NavigationTask
 
-        task = env.unwrapped
-        if not isinstance(task, PointGoalEnv) or task.episode is None:
+        task: Any = env.unwrapped
+        if not isinstance(task, NavigationTask) or task.episode is None:
             return None
         simulator: Any = task.simulator
         start = simulator.position[:2]

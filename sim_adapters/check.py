@@ -13,7 +13,7 @@ from gymnasium import spaces
 from gymnasium.utils import env_checker
 
 from sim_adapters.nav_measures import Measures
-from sim_adapters.pointgoal import PointGoalEnv
+from sim_adapters.pointgoal import NavigationTask
 
 Make = Callable[[], "gymnasium.Env[Any, Any]"]
 
@@ -38,7 +38,7 @@ def check_env(make: Make, steps: int = 200) -> None:
     Ours: Dict observations of uint8 and float32, Discrete or Box actions; every observation in
     its space, with its very dtype; finite scalar rewards; a time limit truncates and never
     terminates; the same seed and actions give the same observations and rewards, in one
-    environment and in another; reset works after an episode's end; a `PointGoalEnv` ends with
+    environment and in another; reset works after an episode's end; a `NavigationTask` ends with
     every measure in `info`; closing twice is fine.
 
     Args:
@@ -134,7 +134,7 @@ def _step(env: gymnasium.Env[Any, Any], action: Any) -> Tuple[_Step, Any]:
 
 
 def _check_measures(env: gymnasium.Env[Any, Any], info: Any) -> None:
-    if not isinstance(env.unwrapped, PointGoalEnv):
+    if not isinstance(env.unwrapped, NavigationTask):
         return
     missing = [key for key in Measures.KEYS if key not in info]
     if missing:
@@ -176,7 +176,7 @@ def _check_equal(first: List[_Step], second: List[_Step], where: str) -> None:
 
 def _idle_action(env: gymnasium.Env[Any, Any]) -> Any:
     """Return an action that should not end the episode: for PointGoal, a turn on the spot."""
-    if isinstance(env.unwrapped, PointGoalEnv):
+    if isinstance(env.unwrapped, NavigationTask):
         return env.unwrapped.actions.primitives()[-1]
     if isinstance(env.action_space, spaces.Discrete):
         return env.action_space.start

@@ -10,11 +10,11 @@ import numpy as np
 
 from sim_adapters.nav_actions import DiscreteActions, VelocityActions
 from sim_adapters.nav_planner import MotionPlanner, PlannedAction, Pose
-from sim_adapters.pointgoal import PointGoalEnv
+from sim_adapters.pointgoal import NavigationTask
 
 
 class Policy(Protocol):
-    """Chooses actions in a `PointGoalEnv`."""
+    """Chooses actions in a `NavigationTask`."""
 
     def reset(self) -> None:
         """Forget the last episode; called after the environment's reset."""
@@ -23,15 +23,17 @@ class Policy(Protocol):
         """Return the action for `observation`."""
 
 
-def point_goal_env(env: gymnasium.Env[Any, Any]) -> PointGoalEnv:
-    """Return the `PointGoalEnv` inside `env`.
+def navigation_task(env: gymnasium.Env[Any, Any]) -> NavigationTask:
+    """Return the `NavigationTask` inside `env`.
 
     Raises:
         TypeError: there is none.
     """
-    inner = env.unwrapped
-    if not isinstance(inner, PointGoalEnv):
-        raise TypeError(f"the navigation baselines need a PointGoalEnv, got {type(inner).__name__}")
+    inner: Any = env.unwrapped
+    if not isinstance(inner, NavigationTask):
+        raise TypeError(
+            f"the navigation baselines need a NavigationTask, got {type(inner).__name__}"
+        )
     return inner
 
 
@@ -39,12 +41,12 @@ class RandomPolicy:
     """Draws actions uniformly, stop included.
 
     Args:
-        env: a `PointGoalEnv`, wrapped or not.
+        env: a `NavigationTask`, wrapped or not.
         seed: of its draws, which go on from one episode to the next.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any], seed: int = 0) -> None:
-        self._actions = point_goal_env(env).actions
+        self._actions = navigation_task(env).actions
         self._rng = np.random.default_rng(seed)
 
     def reset(self) -> None:
@@ -65,11 +67,11 @@ class GreedyPolicy:
     within the success distance.
 
     Args:
-        env: a `PointGoalEnv`, wrapped or not, for its actions and its success distance only.
+        env: a `NavigationTask`, wrapped or not, for its actions and its success distance only.
     """
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        task = point_goal_env(env)
+        task = navigation_task(env)
         self._actions = task.actions
         self._success_distance_m = task.success_distance_m
 
@@ -110,7 +112,7 @@ class ShortestPathPolicy:
     again whenever the robot is not where it was expected, as under actuation noise.
 
     Args:
-        env: a `PointGoalEnv`, wrapped or not, in this process.
+        env: a `NavigationTask`, wrapped or not, in this process.
     """
 
     #: farther from the expected pose than this (metres, radians) means planning again
@@ -118,7 +120,7 @@ class ShortestPathPolicy:
     TOLERANCE_RAD = 0.01
 
     def __init__(self, env: gymnasium.Env[Any, Any]) -> None:
-        self._task = point_goal_env(env)
+        self._task = navigation_task(env)
         self._planner = MotionPlanner(
             self._task.simulator, self._task.actions, self._task.has_arrived
         )

@@ -7,7 +7,7 @@ positive. Reward, measures and the `pointgoal` sensor follow habitat-lab 0.3.
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, Optional, Protocol, Sequence, Tuple
+from typing import Any, Dict, Optional, Protocol, Sequence, Tuple, runtime_checkable
 
 import gymnasium
 import numpy as np
@@ -24,6 +24,7 @@ __all__ = [
     "FixedEpisodes",
     "Measures",
     "NavSimulator",
+    "NavigationTask",
     "PointGoalEnv",
     "pointgoal",
 ]
@@ -76,6 +77,34 @@ class NavSimulator(Protocol):
 
     def close(self) -> None:
         """Release the simulator; a second call does nothing."""
+
+
+@runtime_checkable
+class NavigationTask(Protocol):
+    """What baselines, films and evaluation ask of a navigation environment: `PointGoalEnv` or another.
+
+    Its observations have "pointgoal" where a policy is to steer by it, and the info of an episode's
+    last step has `Measures.KEYS`.
+    """
+
+    #: moves the robot; for planners, within the environment's own process
+    simulator: NavSimulator
+    #: the current episode, None before the first reset
+    episode: Optional[Episode]
+
+    @property
+    def actions(self) -> Actions:
+        """What the robot can do."""
+
+    @property
+    def success_distance_m(self) -> float:
+        """How near the goal is there."""
+
+    def has_arrived(self, position: Sequence[float], distance_m: float) -> bool:
+        """Whether `position`, at geodesic `distance_m` from the goal, is near enough to it."""
+
+    def stop_rendering(self) -> None:
+        """Give no pictures from now on where that saves time, for policies that look at none."""
 
 
 class EpisodeSource(Protocol):
@@ -343,6 +372,10 @@ class PointGoalEnv(gymnasium.Env):
         goal = self.episode.goal_position
         planar = math.hypot(goal[0] - position[0], goal[1] - position[1])
         return planar < self.success_distance_m
+
+    def stop_rendering(self) -> None:
+        """Give no pictures from now on, for policies that look at none."""
+        self.simulator.observe = dict  # type: ignore[method-assign]
 
     def _distance(self, position: Sequence[float]) -> float:
         distance = float(self.simulator.distance_to_goal(position))

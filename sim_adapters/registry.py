@@ -217,3 +217,10 @@ register(
     "pip install dreamer-nav",
     "any environment registered with Gymnasium, by its id",
 )
+register(
+    "habitat",
+    "sim_adapters.habitat.env:HabitatEnv",
+    "pip install habitat-lab==0.3.320260507 'dreamer-nav[habitat]' (docs/habitat.md; a Python 3.11 of its own)",
+    "habitat-lab's PointNav (Gibson, MP3D, HM3D, your YAML) on habitat-sim or, without it, on PyBullet",
+    requires=("habitat",),
+)

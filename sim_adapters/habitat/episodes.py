@@ -70,7 +70,8 @@ def _generate(scenes: Iterable[str], count: int, seed: int, radius: float) -> An
     from habitat.datasets.pointnav.pointnav_generator import generate_pointnav_episode
     from habitat.sims import make_sim
 
-    simulator, config = None, None
+    simulator: Any = None
+    config: Any = None
     for number, scene in enumerate(scenes):
         if config is None:
             config = get_config(

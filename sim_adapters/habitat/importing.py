@@ -27,13 +27,12 @@ def prepared_spec() -> Optional[importlib.machinery.ModuleSpec]:
     spec = importlib.machinery.PathFinder.find_spec("habitat")
     if spec is None or spec.loader is None:
         return spec
-    stand_ins.install()
-    spec.loader = _ThenRegister(spec.loader)
+    spec.loader = _PreparedLoader(spec.loader)
     return spec
 
 
-class _ThenRegister(importlib.abc.Loader):
-    """Loads habitat with its own loader, then registers `Bullet-v0`."""
+class _PreparedLoader(importlib.abc.Loader):
+    """Puts the stand-ins in place, loads habitat with its own loader, and registers `Bullet-v0`."""
 
     def __init__(self, loader: Any) -> None:
         self._loader = loader
@@ -45,5 +44,6 @@ class _ThenRegister(importlib.abc.Loader):
         return self._loader.create_module(spec)
 
     def exec_module(self, module: types.ModuleType) -> None:
+        stand_ins.install()
         self._loader.exec_module(module)
         importlib.import_module("sim_adapters.habitat.bullet_sim")

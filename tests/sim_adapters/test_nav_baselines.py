@@ -160,7 +160,7 @@ def test_a_random_policy_follows_from_its_seed() -> None:
 
 
 def test_other_environments_are_refused() -> None:
-    with pytest.raises(TypeError, match="need a PointGoalEnv, got Bandit"):
+    with pytest.raises(TypeError, match="need a NavigationTask, got Bandit"):
         GreedyPolicy(make_dummy("bandit"))
 
 

@@ -11,14 +11,13 @@ from typing import Any
 
 
 class _HabitatHook:
-    """Answers the first `import habitat` in place of the usual finders."""
+    """Answers `import habitat` in place of the usual finders."""
 
     @staticmethod
     def find_spec(fullname: str, path: Any = None, target: Any = None) -> Any:
         """The spec of habitat-lab with its stand-ins in place; None for every other module."""
         if fullname != "habitat":
             return None
-        sys.meta_path.remove(_HabitatHook)
         try:
             from sim_adapters.habitat.importing import prepared_spec
         except ImportError:
