@@ -21,6 +21,7 @@ from sim_adapters.habitat.importing import import_habitat
 from sim_adapters.habitat.nav_simulator import HabitatNavSimulator
 from sim_adapters.habitat.versions import check_versions
 from sim_adapters.pointgoal import FixedEpisodes
+from sim_adapters.resize import AreaResize
 
 GPS_COMPASS = "pointgoal_with_gps_compass"
 POINTGOAL = "pointgoal"
@@ -53,6 +54,7 @@ class HabitatEnv(gymnasium.Env):
         simulator: "Sim-v0" or "Bullet-v0"; empty for the configuration's.
         sensors: the cameras that are kept ("rgb", "depth"); none given keeps all.
         image_size: side of the pictures, pixels, or (height, width); 0 for the configuration's.
+        resize: side, pixels, of the squares that pictures become by averaging; 0 leaves them.
         max_steps: time limit; 0 for the configuration's.
 
     Attributes:
@@ -79,6 +81,7 @@ class HabitatEnv(gymnasium.Env):
         simulator: str = "",
         sensors: Sequence[str] = (),
         image_size: Any = 0,
+        resize: int = 0,
         max_steps: int = 0,
         render_mode: Optional[str] = None,
     ) -> None:
@@ -104,6 +107,8 @@ class HabitatEnv(gymnasium.Env):
         self.env: Any = RLTaskEnv(self._config, self._dataset)
         self.sim = self.env.habitat_env.sim
         self.action_space = self._actions.space
+        self._resize = resize
+        self._resizers: Dict[str, AreaResize] = {}
         self._goal_is_current = POINTGOAL not in self.env.observation_space.spaces
         self.observation_space = self._describe(self.env.observation_space)
         self.simulator = self._nav_simulator()
@@ -264,6 +269,10 @@ class HabitatEnv(gymnasium.Env):
         for key, space in habitat_spaces.spaces.items():
             dtype: Any = np.uint8 if space.dtype == np.uint8 else np.float32
             name = self._name(key)
+            if self._resize and len(space.shape) == 3:
+                self._resizers[name] = AreaResize(space.shape, self._resize)
+                shape = (self._resize, self._resize, space.shape[2])
+                space = spaces.Box(space.low.min(), space.high.max(), shape, dtype)
             if name == POINTGOAL and self._is_polar(key):
                 pi, far = np.float32(math.pi), np.finfo(np.float32).max
                 low, high = np.array([0.0, -pi], np.float32), np.array([far, pi], np.float32)
@@ -287,7 +296,9 @@ class HabitatEnv(gymnasium.Env):
             value = observation[key]
             value = value.cpu().numpy() if hasattr(value, "cpu") else value
             dtype = np.uint8 if space.dtype == np.uint8 else np.float32
-            converted[self._name(key)] = np.array(value, dtype).reshape(space.shape)
+            name, value = self._name(key), np.array(value, dtype).reshape(space.shape)
+            resizer = self._resizers.get(name)
+            converted[name] = value if resizer is None else resizer(value)
         return converted
 
     def render(self) -> Optional[np.ndarray]:

@@ -13,12 +13,17 @@ import gzip
 import json
 import sys
 from pathlib import Path
-from typing import Any, Iterable, List, Optional, Sequence
+from typing import Any, Iterable, Iterator, List, Optional, Sequence, Tuple
 
 import numpy as np
 
+from sim_adapters.bullet.sampling import Difficulty, draw_episode
 from sim_adapters.bullet.scene import AGENT_RADIUS_M, POOL, TIERS, procedural_id
+from sim_adapters.episodes import heading_to_habitat, position_to_habitat
 from sim_adapters.habitat.errors import HabitatError
+
+NEAR = Difficulty(0.05, 0.5, 0.0)
+"""Not at the goal itself: habitat-lab divides by the distance."""
 
 
 def write_episodes(
@@ -29,6 +34,7 @@ def write_episodes(
     *,
     seed: int = 0,
     radius: float = AGENT_RADIUS_M,
+    near_per_scene: int = 0,
     progress: Optional[Iterable[str]] = None,
 ) -> int:
     """Write a split of a data set; the same arguments write the same bytes.
@@ -40,6 +46,8 @@ def write_episodes(
         episodes_per_scene: how many in each.
         seed: of the draws.
         radius: of the robot, metres: who is thicker may find ways closed.
+        near_per_scene: how many more begin within 0.5 m of their goal, for training alone: even random
+            actions then find what stopping there is worth.
         progress: the scenes again, wrapped so that they show how far it is.
 
     Returns:
@@ -49,18 +57,19 @@ def write_episodes(
 
     target = folder / split
     count = 0
-    for number, (scene, episodes) in enumerate(
-        _generate(progress or scenes, episodes_per_scene, seed, radius)
-    ):
-        for episode in episodes:
-            episode.episode_id = f"{number * episodes_per_scene + int(episode.episode_id)}"
+    per_scene = (episodes_per_scene, near_per_scene)
+    for scene, episodes in _generate(progress or scenes, per_scene, seed, radius):
+        for index, episode in enumerate(episodes):
+            episode.episode_id = str(count + index)
         count += len(episodes)
         _write(target / "content" / f"{Path(scene_name(scene)).stem}.json.gz", episodes)
     _write(target / f"{split}.json.gz", [])
     return count
 
 
-def _generate(scenes: Iterable[str], count: int, seed: int, radius: float) -> Any:
+def _generate(
+    scenes: Iterable[str], per_scene: Tuple[int, int], seed: int, radius: float
+) -> Iterator[Tuple[str, List[Any]]]:
     """Each scene and its episodes."""
     from sim_adapters.habitat.importing import import_habitat
 
@@ -87,9 +96,32 @@ def _generate(scenes: Iterable[str], count: int, seed: int, radius: float) -> An
         simulator.reconfigure(config)
         simulator.seed([seed, number])
         np.random.seed([seed, number])  # habitat-lab's generator draws from the global state
-        yield scene, list(generate_pointnav_episode(simulator, count, is_gen_shortest_path=False))
+        drawn = list(generate_pointnav_episode(simulator, per_scene[0], is_gen_shortest_path=False))
+        yield scene, drawn + _near_episodes(simulator, per_scene[1], [seed, number])
     if simulator is not None:
         simulator.close()
+
+
+def _near_episodes(simulator: Any, count: int, seed: List[int]) -> List[Any]:
+    """Episodes in the simulator's scene whose goal is a step or two away."""
+    from habitat.datasets.pointnav.pointnav_generator import _create_episode
+
+    rng = np.random.default_rng(seed)
+    episodes: List[Any] = []
+    while len(episodes) < count:
+        near = draw_episode(simulator.robot.scene, rng, NEAR)
+        if near is not None:
+            episode = _create_episode(
+                episode_id="",
+                scene_id=simulator.habitat_config.scene,
+                start_position=list(position_to_habitat(near.start_position)),
+                start_rotation=list(heading_to_habitat(near.start_heading)),
+                target_position=list(position_to_habitat(near.goal_position)),
+                radius=0.2,
+                info={"geodesic_distance": near.geodesic_distance},
+            )
+            episodes.append(episode)
+    return episodes
 
 
 def _write(path: Path, episodes: List[Any]) -> None:
@@ -118,6 +150,9 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
     parser.add_argument("--scenes", type=int, default=100, help="how many procedural scenes")
     parser.add_argument("--episodes", type=int, default=50, help="episodes in each scene")
     parser.add_argument(
+        "--near", type=int, default=0, help="more in each that begin within 0.5 m of their goal"
+    )
+    parser.add_argument(
         "--scene", action="append", default=[], help="a folder in the Gibson layout instead"
     )
     parser.add_argument("--seed", type=int, default=0)
@@ -134,6 +169,7 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
             options.episodes,
             seed=options.seed,
             radius=options.radius,
+            near_per_scene=options.near,
             progress=_with_bar(scenes),
         )
     except (HabitatError, OSError, ValueError) as error:
