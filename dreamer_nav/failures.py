@@ -22,6 +22,7 @@ USER_ERRORS = {
         "UnknownOption",
     ),
     "sim_adapters.episodes": ("EpisodeFileError",),
+    "sim_adapters.habitat.errors": ("HabitatError",),
     "sim_adapters.remote": ("EnvStartError", "WorkerError"),
     "sim_adapters.vector": ("WorkerFailed",),
     "dreamer_nav_export.errors": ("PolicyError",),

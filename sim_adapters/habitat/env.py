@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple
 
@@ -90,6 +91,9 @@ class HabitatEnv(gymnasium.Env):
         check_versions()
         import_habitat()
         from habitat.core.environments import RLTaskEnv
+        from habitat.core.logging import logger
+
+        logger.setLevel(logging.WARNING)  # it reports every environment that is built
 
         cameras = (sensors,) if isinstance(sensors, str) else tuple(sensors)
         size = (image_size, image_size) if np.isscalar(image_size) else tuple(image_size)

@@ -1,0 +1,39 @@
+"""An agent's Python without habitat-lab, and habitat-lab's workers in the environment of `make habitat-env`."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sim_adapters.vector import EnvSpec, VectorEnv
+
+ROOT = Path(__file__).parents[2]
+PYTHON = ROOT / ".venv-habitat" / "bin" / "python"
+VAL = ROOT / "sim_adapters" / "bullet" / "data" / "apartment-val.json.gz"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not PYTHON.exists(), reason="no .venv-habitat: make habitat-env")
+@pytest.mark.skipif(importlib.util.find_spec("habitat") is not None, reason="habitat-lab is here")
+def test_habitat_runs_under_another_python_than_the_agent() -> None:
+    settings = {
+        "config": "pointnav_gibson",
+        "simulator": "Bullet-v0",
+        "episodes": str(VAL),
+        "image_size": 64,
+        "sensors": ["depth"],
+    }
+    vector = VectorEnv([EnvSpec("habitat", settings, python=str(PYTHON))])
+    try:
+        observation, infos = vector.reset(options={"index": 4})
+        assert infos["envs"][0]["episode_id"] == "4"
+        assert observation["depth"].shape == (1, 64, 64, 1)
+        _, _, terminated, truncated, infos = vector.step(np.array([0]))
+        assert terminated[0]
+        assert not truncated[0]
+        assert infos["envs"][0]["success"] == 0.0
+    finally:
+        vector.close()
