@@ -183,6 +183,11 @@ def _eval(words: list[str]) -> None:
         "--policy", type=Path, metavar="FILE", help="an exported policy (.onnx) instead of a run"
     )
     parser.add_argument(
+        "--preset",
+        metavar="P",
+        help="the baselines alone, in the evaluation of a preset or YAML file",
+    )
+    parser.add_argument(
         "--report",
         action="store_true",
         help="normalised scores of evaluations made before, beside the published ones",
@@ -215,8 +220,8 @@ def _eval(words: list[str]) -> None:
             f"eval plays one run, got {len(args.paths)}; evaluate each, then put them beside each "
             f"other: dreamer-nav eval --report {' '.join(map(str, args.paths))}"
         )
-    if (not args.paths) == (args.policy is None):
-        raise UsageError("eval needs either RUN_OR_CHECKPOINT or --policy FILE")
+    if [bool(args.paths), args.policy is not None, args.preset is not None].count(True) != 1:
+        raise UsageError("eval needs one of RUN_OR_CHECKPOINT, --policy FILE and --preset P")
     env = _env_settings(settings)
     if args.episodes_file is not None:
         require(args.episodes_file, "episode file")
@@ -231,6 +236,9 @@ def _eval(words: list[str]) -> None:
     if args.policy is not None:
         _eval_policy_file(args.policy, args.device, options)
         return
+    if args.preset is not None:
+        _eval_preset(args, options)
+        return
     (path,) = args.paths
     require(path, "run or checkpoint")
     if args.device is not None:
@@ -238,6 +246,14 @@ def _eval(words: list[str]) -> None:
     from dreamer_nav.evaluate import evaluate_run
 
     evaluate_run(path, device=args.device, **options)
+
+
+def _eval_preset(args: argparse.Namespace, options: dict[str, Any]) -> None:
+    if args.device is not None or not args.baselines:
+        raise UsageError("--preset plays the baselines alone, which no device computes")
+    from dreamer_nav.evaluate import evaluate_baselines
+
+    evaluate_baselines(args.preset, load_config(args.preset), **options)
 
 
 def _eval_policy_file(path: Path, device: str | None, options: dict[str, Any]) -> None:
@@ -253,7 +269,7 @@ def _eval_policy_file(path: Path, device: str | None, options: dict[str, Any]) -
 
 
 def _report(parser: Parser, args: argparse.Namespace, settings: list[str]) -> None:
-    for name in ("policy", "episodes", "episodes_file", "video", "baselines", "device"):
+    for name in ("policy", "preset", "episodes", "episodes_file", "video", "baselines", "device"):
         if getattr(args, name) != parser.get_default(name):
             settings = [*settings, f"--{name.replace('_', '-')}"]
     if settings:

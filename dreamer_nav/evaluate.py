@@ -33,7 +33,14 @@ from dreamer_nav.runs import LoadedRun, build_env, describe_spaces, load_run
 from dreamer_nav.score_report import format_report, score_report
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 
-__all__ = ["EpisodeResult", "Subject", "evaluate_agent", "evaluate_policy", "evaluate_run"]
+__all__ = [
+    "EpisodeResult",
+    "Subject",
+    "evaluate_agent",
+    "evaluate_baselines",
+    "evaluate_policy",
+    "evaluate_run",
+]
 
 EPISODE_SEED = 0  # the same for every run, so that runs of different seeds meet the same episodes
 
@@ -79,19 +86,19 @@ class Subject:
     """What is evaluated: a policy, what it reads and does, and where it comes from.
 
     Attributes:
-        policy: chooses the actions.
+        policy: chooses the actions; None to play the baselines alone.
         config: of the run that trained it; its environment and `eval` section say what is played.
-        obs, action: what the environment must give and take.
+        obs, action: what the environment must give and take; None: anything.
         title: for the heading.
         origin: for the JSON file.
         folder: where the figures and videos go; None for nowhere but the files that are asked for.
         name: of its column.
     """
 
-    policy: Policy
+    policy: Policy | None
     config: Config
     obs: tuple[ObsSpec, ...]
-    action: ActionSpec
+    action: ActionSpec | None
     step: int
     title: str
     origin: Mapping[str, Any]
@@ -123,6 +130,7 @@ class _Task:
     episodes: int
     label: str
     has_goals: bool
+    references: Mapping[str, Callable[[gym.Env], Any]]  # the simulator's own baselines, by name
 
     def make_env(self) -> gym.Env:
         return build_env(self.config)
@@ -184,6 +192,30 @@ def evaluate_run(
     )
 
 
+def evaluate_baselines(preset: str, config: Config, **options: Any) -> dict[str, Any]:
+    """Play the evaluation of a configuration with the baselines alone; see `evaluate_policy`.
+
+    Args:
+        preset: its name, for the heading.
+        config: says which environment and which episodes.
+        options: those of `evaluate_policy`.
+
+    Raises:
+        UsageError: see `evaluate_policy`.
+    """
+    subject = Subject(
+        policy=None,
+        config=config,
+        obs=(),
+        action=None,
+        step=0,
+        title=f"the baselines of {preset}",
+        origin={"preset": preset},
+        sample_actions=False,
+    )
+    return evaluate_policy(subject, **options)
+
+
 def evaluate_policy(
     subject: Subject,
     *,
@@ -209,7 +241,8 @@ def evaluate_policy(
         raise UsageError("videos go into a run's folder; evaluate the run to get some")
     task = _choose_task(subject, dict(env_overrides or {}), episodes_file, episodes)
     recorder = EpisodeRecorder() if video else None
-    results = _play({subject.name: subject.policy, **(others or {})}, task, baselines, recorder)
+    own = {} if subject.policy is None else {subject.name: subject.policy}
+    results = _play({**own, **(others or {})}, task, baselines, recorder)
     summaries = {name: summarize(played) for name, played in results.items()}
     report = {**_context(subject, task), **report_json(summaries, results)}
     scores = _scores(subject, task, report)
@@ -255,6 +288,7 @@ def _choose_task(
         _check_spaces(subject, env)
         there = fixed_episodes(env)
         has_goals = _has_goals(env)
+        references: Mapping[str, Any] = getattr(env.unwrapped, "reference_policies", dict)()
     finally:
         env.close()
     if episodes is None:
@@ -266,11 +300,13 @@ def _choose_task(
             f"{episodes} episodes were asked for and the set holds {there}; "
             f"ask for at most {there}, or give another set (--episodes-file)."
         )
-    return _Task(config, episodes, _label(settings, overrides), has_goals)
+    return _Task(config, episodes, _label(settings, overrides), has_goals, references)
 
 
 def _check_spaces(subject: Subject, env: gym.Env) -> None:
     """Refuse an environment that the agent was not built for; what it gives besides is no matter."""
+    if subject.action is None:
+        return
     try:
         obs, action = describe_spaces(env.observation_space, env.action_space, subject.config)
     except ValueError as error:
@@ -308,6 +344,8 @@ def _label(env: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
 def _baselines(task: _Task) -> dict[str, Policy]:
     """Policies that look at no picture."""
     policies: dict[str, Policy] = {}
+    for name, make in task.references.items():
+        policies[name] = EpisodewisePolicy(make)
     if task.has_goals:
         from sim_adapters.nav_baselines import GreedyPolicy, ShortestPathPolicy
 

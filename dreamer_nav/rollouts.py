@@ -150,10 +150,8 @@ class EpisodewisePolicy:
 
 def fixed_episodes(env: gym.Env) -> int | None:
     """How many episodes the environment's list has; None if it draws them without end."""
-    from sim_adapters.pointgoal import FixedEpisodes
-
-    source = getattr(env.unwrapped, "episodes", None)
-    return len(source) if isinstance(source, FixedEpisodes) else None
+    count = getattr(env.unwrapped, "episode_count", None)
+    return None if count is None else int(count)
 
 
 def run_episodes(

@@ -44,11 +44,21 @@ class LoadedRun(NamedTuple):
 
 
 def build_env(config: Config, **overrides: Any) -> gym.Env:
-    """One environment in this process: the configuration's, with some settings replaced."""
+    """One environment: the configuration's, with some settings replaced.
+
+    In this process, or where the configuration names another interpreter, in a worker's.
+    """
     from sim_adapters.registry import make
 
     settings = {**config.env, **overrides}
-    return make(settings.pop("name"), **settings)
+    name = settings.pop("name")
+    if not config.train.env_python:
+        return make(name, **settings)
+    from sim_adapters.vector import EnvSpec
+    from sim_adapters.worker_env import WorkerEnv
+
+    spec = EnvSpec(name, settings, python=config.train.env_python)
+    return WorkerEnv(spec, step_timeout_s=config.train.env_step_timeout_s)
 
 
 def make_envs(config: Config) -> Any:

@@ -373,6 +373,11 @@ class PointGoalEnv(gymnasium.Env):
         planar = math.hypot(goal[0] - position[0], goal[1] - position[1])
         return planar < self.success_distance_m
 
+    @property
+    def episode_count(self) -> Optional[int]:
+        """How many episodes the list has; None if they are drawn without end."""
+        return len(self.episodes) if isinstance(self.episodes, FixedEpisodes) else None
+
     def stop_rendering(self) -> None:
         """Give no pictures from now on, for policies that look at none."""
         self.simulator.observe = dict  # type: ignore[method-assign]

@@ -137,6 +137,11 @@ class HabitatEnv(gymnasium.Env):
         return self._actions.motions
 
     @property
+    def episode_count(self) -> int:
+        """How many episodes the data set has."""
+        return len(self.episodes)
+
+    @property
     def success_distance_m(self) -> float:
         """How near the goal is there."""
         return float(self._config.habitat.task.measurements.success.success_distance)

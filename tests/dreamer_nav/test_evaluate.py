@@ -13,7 +13,12 @@ import torch
 
 from dreamer_nav.agent import Agent
 from dreamer_nav.checkpoint import CheckpointError
-from dreamer_nav.evaluate import EPISODE_SEED, evaluate_agent, evaluate_run
+from dreamer_nav.evaluate import (
+    EPISODE_SEED,
+    evaluate_agent,
+    evaluate_baselines,
+    evaluate_run,
+)
 from dreamer_nav.failures import UsageError
 from dreamer_nav.rollouts import (
     EpisodeResult,
@@ -462,3 +467,22 @@ def test_an_environment_the_agent_was_not_trained_on_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         evaluate_run(run, env_overrides=overrides)
+
+
+def test_the_baselines_can_be_played_alone(tmp_path: Path) -> None:
+    report = evaluate_baselines("flat", flat_config(), episodes=4, json_path=tmp_path / "b.json")
+    assert set(report["policies"]) == set(POLICIES) - {"dreamer"}
+    assert report["preset"] == "flat"
+    assert report["policies"]["shortest path"]["success"]["mean"] == 1.0
+    assert json.loads((tmp_path / "b.json").read_text()) == report
+
+
+def test_a_simulators_own_baselines_are_played_too(
+    monkeypatch: pytest.MonkeyPatch, run: Path
+) -> None:
+    own = {"its own": ShortestPathPolicy}
+    monkeypatch.setattr(FlatTask, "reference_policies", lambda self: own, raising=False)
+    report = evaluate_run(run, episodes=3)
+    results = report["policies"]
+    assert set(results) == {*POLICIES, "its own"}
+    assert results["its own"] == results["shortest path"]
