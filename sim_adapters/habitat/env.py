@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from typing import Any, Callable, Dict, Optional, Sequence, Tuple
+from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import gymnasium
 import numpy as np
@@ -32,9 +32,13 @@ class HabitatEpisodes(FixedEpisodes):
     """The episodes of a data set in the order of its files, whatever order they are played in."""
 
     def habitat_episode(self, index: int) -> Any:
-        """Episode `index` as habitat-lab has it."""
+        """Episode `index` as habitat-lab has it; IndexError if there is none."""
         self.seek(index)
         return self._episodes[index]
+
+    def all(self) -> List[Any]:
+        """A list of all of them that may be shuffled."""
+        return list(self._episodes)
 
 
 class HabitatEnv(gymnasium.Env):
@@ -215,8 +219,8 @@ class HabitatEnv(gymnasium.Env):
 
         settings = self._config.habitat.environment.iterator_options
         # It takes no seed 0, and shuffles the very list that it is given.
-        listed = [self.episodes.habitat_episode(i) for i in range(len(self.episodes))]
-        return EpisodeIterator(listed, seed=seed % 2**32 or 2**32 - 1, **dict(settings))
+        start = seed % 2**32 or 2**32 - 1
+        return EpisodeIterator(self.episodes.all(), seed=start, **dict(settings))
 
     def _begin(self, episode: Any) -> None:
         self.episode = Episode(
@@ -296,7 +300,7 @@ class HabitatEnv(gymnasium.Env):
         return POINTGOAL if key == GPS_COMPASS and self._goal_is_current else key
 
     def _is_polar(self, key: str) -> bool:
-        config = self._config.habitat.task.lab_sensors[f"{key}_sensor"]
+        config = self.env.habitat_env.task.sensor_suite.get(key).config
         return bool(config.goal_format == "POLAR" and config.dimensionality == 2)
 
     def _convert(self, observation: Dict[str, Any]) -> Dict[str, np.ndarray]:
