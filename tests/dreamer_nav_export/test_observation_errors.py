@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from dreamer_nav_export.errors import ObservationError, PolicyError
-from dreamer_nav_export.observation_check import check_observations
+from dreamer_nav_export.observation_check import ObservationCheck
 from dreamer_nav_export.runtime import Policy
 from tests.dreamer_nav_export.agents import assert_same, contract_of, frames
 
@@ -100,7 +100,7 @@ def snapshot(policy: Policy) -> tuple[Any, ...]:
     memory = {name: value.copy() for name, value in policy._memory.items()}
     assert policy._noise is not None
     pending = None if policy._drawn is None else {k: v.copy() for k, v in policy._drawn.items()}
-    return memory, policy._is_first, policy._noise._draws.get_state(legacy=True)[1:3], pending
+    return memory, policy._is_first, policy._noise._draws.state["state"], pending
 
 
 @pytest.mark.parametrize("started", [False, True], ids=["at the start", "under way"])
@@ -174,13 +174,13 @@ def test_a_buffer_that_is_overwritten_later_does_no_harm(policy: Policy) -> None
 def test_uint8_pictures_have_their_own_mistakes() -> None:
     specs = contract_of("dmc vision").observations
     image = np.zeros((64, 64, 3), np.uint8)
-    assert check_observations(specs, {"image": image})["image"].shape == (1, 64, 64, 3)
+    assert ObservationCheck(specs)({"image": image})["image"].shape == (1, 64, 64, 3)
     for wrong in (image.astype(np.float32) / 255, image[..., :1], image.astype(np.int8)):
         with pytest.raises(ObservationError):
-            check_observations(specs, {"image": wrong})
+            ObservationCheck(specs)({"image": wrong})
 
 
 def test_what_was_checked_is_a_copy_that_no_driver_writes_into(policy: Policy) -> None:
     (frame,) = frames(policy.spec, 1)
-    checked = check_observations(policy.spec.observations, frame)
+    checked = ObservationCheck(policy.spec.observations)(frame)
     assert not any(np.shares_memory(checked[name], frame[name]) for name in frame)
