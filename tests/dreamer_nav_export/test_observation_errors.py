@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamer_nav_export.contract import Observation
 from dreamer_nav_export.errors import ObservationError, PolicyError
 from dreamer_nav_export.observation_check import ObservationCheck
 from dreamer_nav_export.runtime import Policy
@@ -158,6 +159,33 @@ def test_the_bounds_themselves_are_allowed(policy: Policy) -> None:
     near = np.full((64, 64, 1), 0.1, np.float32)
     policy.act({"depth": near, "pointgoal": f32(0.0, pi)})
     policy.act({"depth": np.full_like(near, 10.0), "pointgoal": f32(1e6, -pi)})
+
+
+@pytest.mark.parametrize("bound", [0.1, 0.7])
+def test_a_bound_is_the_nearest_number_that_the_observation_can_hold(bound: float) -> None:
+    """0.1 as float32 is more than 0.1, 0.7 less: neither sensor value is beyond the bound."""
+    for shape in ((2, 2, 1), (1,)):
+        spec = Observation("x", "float32", shape, "image", (-bound,), (bound,))
+        check = ObservationCheck((spec,))
+        for value in (bound, -bound):
+            assert check({"x": np.full(shape, value, np.float32)})["x"].shape == (1, *shape)
+            beyond = np.nextafter(np.float32(value), np.float32(2 * value), dtype=np.float32)
+            with pytest.raises(ObservationError, match="within"):
+                check({"x": np.full(shape, beyond, np.float32)})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(2, 2, 1), (3,)])
+def test_without_bounds_a_number_must_still_be_finite(value: float, shape: tuple[int, ...]) -> None:
+    count = 1 if len(shape) == 3 else 3
+    spec = Observation("x", "float32", shape, "image", (None,) * count, (None,) * count)
+    array = np.zeros(shape, np.float32)
+    most = np.finfo(np.float32).max
+    ObservationCheck((spec,))({"x": array + most})
+    ObservationCheck((spec,))({"x": array - most})
+    array.ravel()[-1] = value
+    with pytest.raises(ObservationError, match="NaN or infinite"):
+        ObservationCheck((spec,))({"x": array})
 
 
 def test_a_buffer_that_is_overwritten_later_does_no_harm(policy: Policy) -> None:
