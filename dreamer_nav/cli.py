@@ -235,9 +235,9 @@ def _eval(words: list[str]) -> None:
     require(path, "run or checkpoint")
     if args.device is not None:
         check_device(args.device)
-    from dreamer_nav.evaluate import evaluate_run
+    from dreamer_nav.evaluate import evaluate_policy, run_subject
 
-    evaluate_run(path, device=args.device, **options)
+    evaluate_policy(run_subject(path, args.device), **options)
 
 
 def _eval_policy_file(path: Path, device: str | None, options: dict[str, Any]) -> None:

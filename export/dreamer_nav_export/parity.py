@@ -288,9 +288,7 @@ def _argmax_policy(
     agent: Agent, obs: dict[str, torch.Tensor], state: PolicyState, noise: PolicyNoise
 ) -> tuple[torch.Tensor, PolicyState]:
     """`Agent.policy` with the likeliest latents and action."""
-    embed = agent.model.encoder(agent.model.preprocess(obs))
-    first = obs["is_first"]
-    latent = agent.model.rssm.obs_step(state.latent, state.action, embed, first, noise.latent)
+    latent = agent.observe(obs, state, noise.latent)
     stoch = F.one_hot(latent.logits.argmax(-1), latent.logits.shape[-1]).float()
     latent = State(stoch, latent.logits, latent.deter)
     action = agent.behavior.actor(latent.feat).mode()
