@@ -108,6 +108,23 @@ def test_a_blocked_turn_is_given_up_too() -> None:
     assert "move_blocked" in robot.controller.status()["last fault"]
 
 
+def test_some_millimetres_are_no_progress() -> None:
+    """Wheels that slip a little, or odometry that drifts, before a wall."""
+    robot = robot_of([FORWARD])
+    move = robot.move
+
+    def slipping() -> None:
+        before = robot.pose
+        move()
+        if robot.pose != before:
+            robot.pose = Pose(before.x + 0.005 * robot.period_s, 0.0, 0.0)
+
+    robot.move = slipping  # type: ignore[method-assign]
+    robot.step_until(lambda: robot.command.v_mps > 0)
+    robot.step_until(lambda: robot.command.v_mps == 0, 25)
+    assert "move_blocked" in robot.controller.status()["last fault"]
+
+
 def test_a_slow_move_is_not_a_blocked_one_but_its_time_ends() -> None:
     """Something slows the base to a fifth: always some progress, and never the end."""
     robot = robot_of([FORWARD], move_timeout_s=3.0)

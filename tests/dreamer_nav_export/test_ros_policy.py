@@ -16,7 +16,7 @@ from dreamer_nav.distributions import OneHot
 from dreamer_nav.rssm import State
 from dreamer_nav_export.contract import Contract
 from dreamer_nav_export.golden import NoiseStream, random_observation
-from dreamer_nav_export.runtime import Policy
+from dreamer_nav_export.runtime import Action, Policy
 from dreamer_nav_export.session import PolicySession
 from dreamer_nav_export.writer import ExportOptions, export_policy
 from dreamer_nav_ros.camera_info import Intrinsics, fit_camera
@@ -158,9 +158,18 @@ def test_a_policy_that_learned_to_go_to_the_goal_gets_there(
 
 def test_goals_one_after_the_other_each_with_a_memory_of_its_own(taught: PolicySession) -> None:
     base = Base(taught)
+    act, began_with_a_reset = base.policy.act, []
+
+    def watched(obs: dict[str, np.ndarray]) -> Action:
+        began_with_a_reset.append(base.policy._is_first)
+        return act(obs)
+
+    base.policy.act = watched  # type: ignore[method-assign]
     for goal in GOALS:
+        began_with_a_reset.clear()
         assert base.drive(*goal).state == ARRIVED
         assert base.left_m(*goal) < STOP_WITHIN_M
+        assert began_with_a_reset == [True, *[False] * (len(began_with_a_reset) - 1)]
 
 
 def mirror_goal(obs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
