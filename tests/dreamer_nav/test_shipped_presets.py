@@ -29,6 +29,7 @@ from sim_adapters.atari import AtariEnv
 SHIPPED = (
     "atari",
     "atari100k",
+    "atari_cpu",
     "atari_head",
     "crafter",
     "debug",
