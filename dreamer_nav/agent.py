@@ -138,16 +138,21 @@ class Agent(nn.Module):
         """
         if noise is None:
             noise = self.draw_policy_noise(len(obs["is_first"]))
+        latent = self.observe(obs, state, noise.latent)
         with self._autocast():
-            embed = self.model.encoder(self.model.preprocess(obs))
-            latent = self.model.rssm.obs_step(
-                state.latent, state.action, embed, obs["is_first"], noise.latent
-            )
             policy = self.behavior.actor(latent.feat)
         action = policy.mode() if mode == "mode" else policy.sample(noise.action)
         if mode == "explore" and self.config.expl_noise:
             action = self._explore(action)
         return action, PolicyState(latent, action)
+
+    def observe(self, obs: Mapping[str, Tensor], state: PolicyState, noise: Tensor) -> State:
+        """The latent state after `state` and an observation, sampled with `noise` (B, S); see `policy`."""
+        with self._autocast():
+            embed = self.model.encoder(self.model.preprocess(obs))
+            return self.model.rssm.obs_step(
+                state.latent, state.action, embed, obs["is_first"], noise
+            )
 
     def draw_policy_noise(
         self, batch: int, generator: torch.Generator | None = None

@@ -50,7 +50,11 @@ class Actor(nn.Module):
 
     def forward(self, feat: Float[Tensor, "*batch F"] | Codes) -> OneHot | TruncatedNormal:
         """The action distribution of each state, in float32."""
-        out = self.mlp(feat).float()
+        return self.distribution(self.mlp(feat))
+
+    def distribution(self, out: Float[Tensor, "*batch O"]) -> OneHot | TruncatedNormal:
+        """What the network's outputs say."""
+        out = out.float()
         if self.discrete:
             return OneHot(out)
         loc, std = out.chunk(2, -1)

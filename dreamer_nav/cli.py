@@ -243,17 +243,17 @@ def _eval(words: list[str]) -> None:
     require(path, "run or checkpoint")
     if args.device is not None:
         check_device(args.device)
-    from dreamer_nav.evaluate import evaluate_run
+    from dreamer_nav.evaluate import evaluate_policy, run_subject
 
-    evaluate_run(path, device=args.device, **options)
+    evaluate_policy(run_subject(path, args.device), **options)
 
 
 def _eval_preset(args: argparse.Namespace, options: dict[str, Any]) -> None:
     if args.device is not None or not args.baselines:
         raise UsageError("--preset plays the baselines alone, which no device computes")
-    from dreamer_nav.evaluate import evaluate_baselines
+    from dreamer_nav.evaluate import baselines_subject, evaluate_policy
 
-    evaluate_baselines(args.preset, load_config(args.preset), **options)
+    evaluate_policy(baselines_subject(args.preset, load_config(args.preset)), **options)
 
 
 def _eval_policy_file(path: Path, device: str | None, options: dict[str, Any]) -> None:

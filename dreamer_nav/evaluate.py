@@ -29,17 +29,17 @@ from dreamer_nav.rollouts import (
     run_episodes,
 )
 from dreamer_nav.run_scores import evaluated_env, published_task, score_of
-from dreamer_nav.runs import LoadedRun, build_env, describe_spaces, load_run
+from dreamer_nav.runs import build_env, describe_spaces, load_run
 from dreamer_nav.score_report import format_report, score_report
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 
 __all__ = [
     "EpisodeResult",
     "Subject",
+    "baselines_subject",
     "evaluate_agent",
-    "evaluate_baselines",
     "evaluate_policy",
-    "evaluate_run",
+    "run_subject",
 ]
 
 EPISODE_SEED = 0  # the same for every run, so that runs of different seeds meet the same episodes
@@ -107,7 +107,17 @@ class Subject:
     name: str = "dreamer"
 
 
-def _run_subject(run: LoadedRun) -> Subject:
+def run_subject(path: Path, device: str | None = None) -> Subject:
+    """A run's newest checkpoint, or one checkpoint.
+
+    Args:
+        path: a run's folder, or a checkpoint's.
+        device: where the agent computes; None for the run's.
+
+    Raises:
+        FileNotFoundError, CheckpointError: no such run or checkpoint.
+    """
+    run = load_run(Path(path), device)
     sample = run.config.eval.sample_actions
     return Subject(
         policy=AgentPolicy(run.agent, sample),
@@ -119,6 +129,20 @@ def _run_subject(run: LoadedRun) -> Subject:
         origin={"run": str(run.run_dir), "checkpoint": f"checkpoints/step-{run.step:09d}"},
         sample_actions=sample,
         folder=run.run_dir,
+    )
+
+
+def baselines_subject(preset: str, config: Config) -> Subject:
+    """Nobody but the baselines, in the evaluation of a configuration; `preset` is its name."""
+    return Subject(
+        policy=None,
+        config=config,
+        obs=(),
+        action=None,
+        step=0,
+        title=f"the baselines of {preset}",
+        origin={"preset": preset},
+        sample_actions=False,
     )
 
 
@@ -149,73 +173,6 @@ class _Task:
         return " ".join(str(env[key]) for key in keys if env.get(key))
 
 
-def evaluate_run(
-    path: Path,
-    *,
-    episodes: int | None = None,
-    env_overrides: Mapping[str, Any] | None = None,
-    episodes_file: Path | None = None,
-    video: bool = False,
-    json_path: Path | None = None,
-    baselines: bool = True,
-    device: str | None = None,
-) -> dict[str, Any]:
-    """Evaluate a run's newest checkpoint, or one checkpoint, and print the table.
-
-    Args:
-        path: a run's folder, or a checkpoint's.
-        episodes: how many; None for the whole of `episodes_file`, else the run's `eval.episodes`
-            or as many as the environment's list has.
-        env_overrides: settings of the environment on top of the run's `eval.env`.
-        episodes_file: a PointNav-v1 file to use instead of the environment's episodes.
-        video: record the first episodes; see `EpisodeRecorder`.
-        json_path: where the figures go besides the run's eval/<set>-<step>.json.
-        baselines: play the same episodes with the random, greedy and shortest-path policies
-            (where there are no goals, random alone).
-        device: where the agent computes; None for the run's.
-
-    Returns:
-        What the JSON file holds.
-
-    Raises:
-        UsageError: an environment that can't be built or isn't the agent's, too many episodes.
-        FileNotFoundError, CheckpointError: no such run, checkpoint or episode file.
-    """
-    return evaluate_policy(
-        _run_subject(load_run(Path(path), device)),
-        episodes=episodes,
-        env_overrides=env_overrides,
-        episodes_file=episodes_file,
-        video=video,
-        json_path=json_path,
-        baselines=baselines,
-    )
-
-
-def evaluate_baselines(preset: str, config: Config, **options: Any) -> dict[str, Any]:
-    """Play the evaluation of a configuration with the baselines alone; see `evaluate_policy`.
-
-    Args:
-        preset: its name, for the heading.
-        config: says which environment and which episodes.
-        options: those of `evaluate_policy`.
-
-    Raises:
-        UsageError: see `evaluate_policy`.
-    """
-    subject = Subject(
-        policy=None,
-        config=config,
-        obs=(),
-        action=None,
-        step=0,
-        title=f"the baselines of {preset}",
-        origin={"preset": preset},
-        sample_actions=False,
-    )
-    return evaluate_policy(subject, **options)
-
-
 def evaluate_policy(
     subject: Subject,
     *,
@@ -227,15 +184,27 @@ def evaluate_policy(
     json_path: Path | None = None,
     baselines: bool = True,
 ) -> dict[str, Any]:
-    """What `evaluate_run` does, for any policy.
+    """Play the benchmark with a policy and its baselines, and print the table.
 
     Args:
-        subject: what is evaluated.
+        subject: what is evaluated; `run_subject` for a run.
         others: policies that see the same and play the same episodes, by name.
-        episodes, env_overrides, episodes_file, video, json_path, baselines: see `evaluate_run`.
+        episodes: how many; None for the whole of `episodes_file`, else the run's `eval.episodes`
+            or as many as the environment's list has.
+        env_overrides: settings of the environment on top of the run's `eval.env`.
+        episodes_file: a PointNav-v1 file to use instead of the environment's episodes.
+        video: record the first episodes; see `EpisodeRecorder`.
+        json_path: where the figures go besides the subject's folder, as eval/<set>-<step>.json.
+        baselines: play the same episodes with the random, greedy and shortest-path policies
+            (where there are no goals, random alone).
+
+    Returns:
+        What the JSON file holds.
 
     Raises:
-        UsageError: besides what `evaluate_run` raises it for, videos of a policy without a folder.
+        UsageError: an environment that can't be built or isn't the policy's, too many episodes,
+            videos of a policy without a folder.
+        FileNotFoundError: no such episode file.
     """
     if video and subject.folder is None:
         raise UsageError("videos go into a run's folder; evaluate the run to get some")

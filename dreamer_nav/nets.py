@@ -170,8 +170,8 @@ def preprocess(
         elif spec.is_image:
             out[spec.name] = (value.float() - spec.low) / (spec.high - spec.low) - 0.5
         elif spec.name in polar:
-            rho, phi = value.float().unbind(-1)
-            out[spec.name] = torch.stack([rho, phi.cos(), phi.sin()], -1)
+            rho, phi = value.float().split(1, -1)
+            out[spec.name] = torch.cat([rho, phi.cos(), phi.sin()], -1)
         else:
             out[spec.name] = value.float()
     return out

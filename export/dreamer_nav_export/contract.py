@@ -241,7 +241,11 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class Parity:
-    """What the check against torch found: largest absolute differences and changed choices."""
+    """What the check against torch found: largest absolute differences and changed choices.
+
+    In a closed loop the recurrence may multiply rounding, torch's own as well; there the differences may exceed the
+    tolerances by as much as it does.
+    """
 
     steps: int
     batches: Tuple[int, ...]

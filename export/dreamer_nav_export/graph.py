@@ -9,9 +9,9 @@ from torch import Tensor, nn
 
 from dreamer_nav.agent import Agent
 from dreamer_nav.distributions import OneHot, TruncatedNormal, sample_index
-from dreamer_nav.rssm import State
 from dreamer_nav.spaces import ObsSpec
 from dreamer_nav_export.contract import Noise, RecurrentState, TensorSpec, Variant
+from dreamer_nav_export.fused import CodedActor, LatentStep, RawEncoder
 
 __all__ = ["VARIANTS", "PolicyStep", "ndtri", "observation_dtype"]
 
@@ -35,7 +35,7 @@ class _Choice(NamedTuple):
     action: Tensor
     memory: Tensor
     outputs: dict[str, Tensor]
-    finite: Tensor
+    numbers: tuple[Tensor, ...]  # that must be finite
 
 
 class PolicyStep(nn.Module):
@@ -50,10 +50,12 @@ class PolicyStep(nn.Module):
 
     def __init__(self, agent: Agent, variant: str) -> None:
         super().__init__()
-        self.model, self.actor = agent.model, agent.behavior.actor
         self.obs, self.spec = agent.obs, agent.action
         self.variant = VARIANTS[variant]
         self.rssm = agent.model.rssm.config
+        self.encoder = RawEncoder(agent.model)
+        self.latent = LatentStep(agent.model.rssm, agent.action)
+        self.actor = CodedActor(agent.behavior.actor, agent.model.rssm)
         low, high = agent.action.low, agent.action.high
         self.register_buffer("low", torch.tensor(low, dtype=torch.float32))
         self.register_buffer("high", torch.tensor(high, dtype=torch.float32))
@@ -125,44 +127,23 @@ class PolicyStep(nn.Module):
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """One step."""
         given = dict(zip(self.input_names, inputs, strict=True))
-        latent = self._latent(given)
-        stoch = latent.logits.argmax(-1) if self.variant.latents == "argmax" else None
-        if stoch is None:
-            stoch = sample_index(latent.logits, given["latent_noise"])
-        onehot = _one_hot(stoch, self.rssm.classes)
-        choice = self._choose(State(onehot, latent.logits, latent.deter), given.get("action_noise"))
-        ok = _finite(latent.logits.flatten(1)) & _finite(latent.deter) & choice.finite
+        memory = (given[name] for name in ("stoch", "deter", "prev_action"))
+        logits, deter = self.latent(given["is_first"], *memory, self.encoder(given))
+        noise = given.get("latent_noise")
+        stoch = logits.argmax(-1) if noise is None else sample_index(logits, noise)
+        choice = self._choose(self.actor(stoch, deter), given.get("action_noise"))
         outputs = {
             "action": choice.action,
             "agent_action": choice.memory,
-            "ok": ok,
+            "ok": _is_finite(logits.flatten(1), deter, *choice.numbers),
             "next_stoch": stoch,
-            "next_deter": latent.deter,
-            "latent_logits": latent.logits,
+            "next_deter": deter,
+            "latent_logits": logits,
             **choice.outputs,
         }
         return tuple(outputs[name] for name in self.output_names)
 
-    def _latent(self, given: dict[str, Tensor]) -> State:
-        """Posterior logits and deterministic state after the previous action and this observation."""
-        first = given["is_first"][:, None]
-        # Chosen, not multiplied by zero: a state that has become NaN must not survive the reset.
-        deter = torch.where(first, 0.0, given["deter"])
-        onehot = _one_hot(given["stoch"], self.rssm.classes)
-        onehot = torch.where(first[..., None], 0.0, onehot)
-        previous = given["prev_action"]
-        if self.spec.discrete:
-            previous = _one_hot(previous, self.spec.size)
-        previous = torch.where(first, 0.0, previous)
-        embed = self.model.encoder(self.model.preprocess(given))
-        # The state is reset already; the noise has no part in logits and deterministic state.
-        not_first = torch.zeros_like(given["is_first"])
-        noise = torch.zeros_like(given["stoch"], dtype=torch.float32)
-        state = State(onehot, torch.zeros_like(onehot), deter)
-        return self.model.rssm.obs_step(state, previous, embed, not_first, noise)
-
-    def _choose(self, latent: State, noise: Tensor | None) -> _Choice:
-        policy = self.actor(latent.feat)
+    def _choose(self, policy: OneHot | TruncatedNormal, noise: Tensor | None) -> _Choice:
         if isinstance(policy, OneHot):
             index = policy.logits.argmax(-1)
             if noise is not None:
@@ -171,20 +152,17 @@ class PolicyStep(nn.Module):
                 "probs": torch.softmax(policy.logits, -1),
                 "action_logits": policy.logits,
             }
-            return _Choice(index, index, outputs, _finite(policy.logits))
+            return _Choice(index, index, outputs, (policy.logits,))
         own = policy.loc if noise is None else _sample_truncated(policy, noise)
         action = self.low + (own + 1) / 2 * (self.high - self.low)
         action = torch.minimum(torch.maximum(action, self.low), self.high)
         outputs = {"action_loc": policy.loc, "action_scale": policy.scale}
-        return _Choice(action, own, outputs, _finite(own) & _finite(policy.scale))
+        return _Choice(action, own, outputs, (own, policy.scale))
 
 
-def _one_hot(index: Tensor, classes: int) -> Tensor:
-    return (index[..., None] == torch.arange(classes)).to(torch.float32)
-
-
-def _finite(x: Tensor) -> Tensor:
-    return torch.isfinite(x).all(-1)
+def _is_finite(*parts: Tensor) -> Tensor:
+    """Whether all numbers of a row are: (B,) for parts (B, N). One comparison, which NaN fails too."""
+    return (torch.cat(parts, -1).abs() <= torch.finfo(torch.float32).max).all(-1)
 
 
 def _sample_truncated(policy: TruncatedNormal, noise: Tensor) -> Tensor:

@@ -2,79 +2,97 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Mapping, Tuple
+from typing import Any, Dict, Mapping, Sequence
 
 import numpy as np
 
 from dreamer_nav_export.contract import Observation
 from dreamer_nav_export.errors import ObservationError
 
-__all__ = ["check_observations"]
+__all__ = ["ObservationCheck"]
 
 
-def check_observations(specs: Tuple[Observation, ...], observations: Any) -> Dict[str, np.ndarray]:
-    """Copies with a batch axis of one, as the graph takes them.
+class ObservationCheck:
+    """Checks observations against the contract; made once, since it is in every step."""
 
-    Raises:
-        ObservationError: for the first one that is missing, unknown or not allowed.
-    """
-    if not isinstance(observations, Mapping):
-        raise ObservationError(
-            "", "must be a dict of arrays by name, got {}".format(type(observations).__name__)
-        )
-    known = {s.name for s in specs}
-    for key in observations:
-        if key not in known:
+    def __init__(self, specs: Sequence[Observation]) -> None:
+        self._checks = {spec.name: _Check(spec) for spec in specs}
+
+    def __call__(self, observations: Any) -> Dict[str, np.ndarray]:
+        """Copies with a batch axis of one, as the graph takes them.
+
+        Raises:
+            ObservationError: for the first one that is missing, unknown or not allowed.
+        """
+        if not isinstance(observations, Mapping):
             raise ObservationError(
-                str(key), "unknown; the policy takes {}".format(", ".join(sorted(known)))
+                "", "must be a dict of arrays by name, got {}".format(type(observations).__name__)
             )
-    return {spec.name: _check(spec, observations) for spec in specs}
+        for key in observations:
+            if key not in self._checks:
+                raise ObservationError(
+                    str(key), "unknown; the policy takes {}".format(", ".join(sorted(self._checks)))
+                )
+        return {name: check(observations) for name, check in self._checks.items()}
 
 
-def _check(spec: Observation, observations: Mapping[str, Any]) -> np.ndarray:
-    if spec.name not in observations:
-        raise ObservationError(
-            spec.name, "missing; the policy needs {}{}".format(spec.dtype, spec.shape)
-        )
-    value = observations[spec.name]
-    if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
-        raise ObservationError(
-            spec.name, "must be a numpy array, got {}".format(type(value).__name__)
-        )
-    if value.dtype != np.dtype(spec.dtype):
-        raise ObservationError(
-            spec.name, "must be {}, got {}; convert it".format(spec.dtype, value.dtype)
-        )
-    if value.shape != spec.shape:
-        raise ObservationError(
-            spec.name, "must have shape {}, got {}".format(spec.shape, value.shape)
-        )
-    # A copy before the values are looked at: a camera driver may go on writing into the buffer.
-    copy = np.array(value, order="C", copy=True, subok=False)
-    _check_values(spec, copy)
-    return copy[None]
+class _Check:
+    """Of one observation."""
 
+    def __init__(self, spec: Observation) -> None:
+        self._spec = spec
+        self._dtype = np.dtype(spec.dtype)
+        # Bounds as float32 too: pi as float32 is greater than pi. What has no bound must be finite.
+        most = np.finfo(np.float32).max
+        shape = () if spec.is_image else spec.shape
+        low = [-most if bound is None else bound for bound in spec.low]
+        high = [most if bound is None else bound for bound in spec.high]
+        self._low = np.array(low, np.float32).reshape(shape)
+        self._high = np.array(high, np.float32).reshape(shape)
 
-def _check_values(spec: Observation, value: np.ndarray) -> None:
-    if value.dtype.kind == "f" and not np.isfinite(value).all():
+    def __call__(self, observations: Mapping[str, Any]) -> np.ndarray:
+        spec = self._spec
+        if spec.name not in observations:
+            raise ObservationError(
+                spec.name, "missing; the policy needs {}{}".format(spec.dtype, spec.shape)
+            )
+        value = observations[spec.name]
+        if not isinstance(value, np.ndarray) or isinstance(value, np.ma.MaskedArray):
+            raise ObservationError(
+                spec.name, "must be a numpy array, got {}".format(type(value).__name__)
+            )
+        if value.dtype != self._dtype:
+            raise ObservationError(
+                spec.name, "must be {}, got {}; convert it".format(spec.dtype, value.dtype)
+            )
+        if value.shape != spec.shape:
+            raise ObservationError(
+                spec.name, "must have shape {}, got {}".format(spec.shape, value.shape)
+            )
+        # A copy before the values are looked at: a camera driver may go on writing into the buffer.
+        copy = np.array(value, order="C", copy=True, subok=False)
+        if not self._is_within(copy):
+            raise ObservationError(spec.name, self._what_is_wrong(copy))
+        return copy[None]
+
+    def _is_within(self, value: np.ndarray) -> bool:
+        # NaN is within nothing, and it is the least and the greatest of any array that holds it.
+        if self._spec.is_image:
+            return bool(self._low <= value.min() and value.max() <= self._high)
+        return bool((self._low <= value).all() and (value <= self._high).all())
+
+    def _what_is_wrong(self, value: np.ndarray) -> str:
+        spec = self._spec
         bad = int(value.size - np.isfinite(value).sum())
-        raise ObservationError(
-            spec.name,
-            "{} of {} numbers are NaN or infinite; {}".format(bad, value.size, _remedy(spec)),
+        if bad:
+            return "{} of {} numbers are NaN or infinite; {}".format(bad, value.size, _remedy(spec))
+        columns = value.reshape(1, -1) if spec.is_image else value.reshape(-1, 1)
+        pairs = zip(columns, self._low.ravel(), self._high.ravel())
+        place = next(i for i, (c, lo, hi) in enumerate(pairs) if c.min() < lo or c.max() > hi)
+        column = columns[place]
+        return "must be within [{}, {}], got [{}, {}]; {}".format(
+            spec.low[place], spec.high[place], column.min(), column.max(), _remedy(spec)
         )
-    columns = value.reshape(1, -1) if spec.is_image else value.reshape(-1, 1)
-    for row, low, high in zip(columns, spec.low, spec.high):
-        smallest, largest = np.float32(row.min()), np.float32(row.max())
-        # Bounds as float32 too: pi as float32 is greater than pi.
-        if (low is not None and smallest < np.float32(low)) or (
-            high is not None and largest > np.float32(high)
-        ):
-            raise ObservationError(
-                spec.name,
-                "must be within [{}, {}], got [{}, {}]; {}".format(
-                    low, high, smallest, largest, _remedy(spec)
-                ),
-            )
 
 
 def _remedy(spec: Observation) -> str:

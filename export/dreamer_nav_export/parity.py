@@ -2,7 +2,8 @@
 
 Teacher-forced: both start every step from torch's state, so each step's rounding is seen by itself. Closed loop:
 each goes on from its own state, so what builds up is seen. A choice (latent or action) may differ only where
-rounding decides it, see `margins`; after that the row is not compared again before its next reset.
+rounding decides it, see `margins`; after that the row is not compared again before its next reset. How much rounding
+may build up is told by torch itself: by a twin whose state is nudged by as much as rounding does at every step.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ __all__ = ["CONTROLS", "STEPS", "ParityReport", "check_parity", "skip_reset", "s
 STEPS, BATCHES = 120, (1, 3)
 # Trained logits reach some tens, where float32 resolves 2e-6; a state is within [-1, 1].
 TOLERANCE_LOGITS, TOLERANCE_STATE = 1e-3, 1e-4
+# A trained walker multiplies a nudge of 2e-6 by several hundred in some 30 steps.
+_NUDGE, _TWIN_FACTOR, _TWIN_DECAY = 2e-6, 30.0, 0.9
 _RESET_EVERY = (37, 41, 29)  # by row, so that rows reset at different steps
 
 Arrays = dict[str, np.ndarray]
@@ -146,12 +149,13 @@ class _Comparison:
     report: ParityReport
     spoil: Spoil | None
     closed: bool
+    natural: dict[str, float] = field(default_factory=dict)  # what builds up of itself, by output
 
     def run(self, batch: int, steps: int, seed: int) -> None:
         contract = self.session.contract
         observations, noise = NoiseStream(2 * seed + 1), NoiseStream(2 * seed)
         state, memory = self.agent.initial(batch), _poison(contract, batch)
-        same = np.ones(batch, bool)
+        same, twin, nudges = np.ones(batch, bool), state, np.random.default_rng(seed)
         for t in range(steps):
             first = np.array([t % _RESET_EVERY[i % len(_RESET_EVERY)] == 0 for i in range(batch)])
             obs = {
@@ -164,6 +168,9 @@ class _Comparison:
                 memory = self._memory(state)
             memory = _poison_rows(memory, first)
             expected, state = self._torch(obs, first, state, drawn)
+            if self.closed:
+                other, twin = self._torch(obs, first, _nudged(twin, nudges), drawn)
+                same &= self._measure_twin(expected, other, same)
             feeds = {**obs, contract.is_first: first, **memory}
             feeds |= {n.name: drawn[n.name] for n in contract.noise if n.used}
             found = self.session.run(self.spoil(feeds, contract) if self.spoil else feeds)
@@ -199,6 +206,19 @@ class _Comparison:
             out |= {"action_loc": policy.loc, "action_scale": policy.scale, "agent_action": action}
         named = {k: v.numpy() for k, v in out.items()}
         return {**named, "action": agent.action.to_env(action.numpy())}, state
+
+    def _measure_twin(self, expected: Arrays, other: Arrays, rows: np.ndarray) -> np.ndarray:
+        """Note how far the twin has gone; returns where (B,) it still makes the same choices."""
+        agrees = np.ones(len(rows), bool)
+        for name, value in expected.items():
+            if value.dtype.kind != "f":
+                agrees &= (value == other[name]).reshape(len(rows), -1).all(-1)
+        for name, value in expected.items():
+            if value.dtype.kind == "f":
+                difference = np.abs(value - other[name])[rows & agrees]
+                before = _TWIN_DECAY * self.natural.get(name, 0.0)
+                self.natural[name] = max(before, float(difference.max(initial=0.0)))
+        return agrees
 
     def _memory(self, state: PolicyState) -> Arrays:
         """Torch's state as the graph takes it."""
@@ -247,6 +267,7 @@ class _Comparison:
     ) -> float:
         if not rows.any():
             return 0.0
+        limit = max(limit, _TWIN_FACTOR * self.natural.get(name, 0.0))
         difference = np.abs(expected[name][rows].astype(np.float64) - found[name][rows])
         error = float(difference.max())
         if not error <= limit:  # NaN is over every limit
@@ -288,13 +309,18 @@ def _argmax_policy(
     agent: Agent, obs: dict[str, torch.Tensor], state: PolicyState, noise: PolicyNoise
 ) -> tuple[torch.Tensor, PolicyState]:
     """`Agent.policy` with the likeliest latents and action."""
-    embed = agent.model.encoder(agent.model.preprocess(obs))
-    first = obs["is_first"]
-    latent = agent.model.rssm.obs_step(state.latent, state.action, embed, first, noise.latent)
+    latent = agent.observe(obs, state, noise.latent)
     stoch = F.one_hot(latent.logits.argmax(-1), latent.logits.shape[-1]).float()
     latent = State(stoch, latent.logits, latent.deter)
     action = agent.behavior.actor(latent.feat).mode()
     return action, PolicyState(latent, action)
+
+
+def _nudged(state: PolicyState, nudges: np.random.Generator) -> PolicyState:
+    """The state moved as rounding would move it."""
+    deter = state.latent.deter
+    nudge = torch.from_numpy(nudges.uniform(-_NUDGE, _NUDGE, tuple(deter.shape)).astype(np.float32))
+    return state._replace(latent=state.latent._replace(deter=deter + nudge))
 
 
 def _poison(contract: Contract, batch: int) -> Arrays:

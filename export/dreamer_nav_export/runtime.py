@@ -17,11 +17,13 @@ import numpy as np
 from dreamer_nav_export.contract import Contract
 from dreamer_nav_export.errors import InferenceError, SelfTestError
 from dreamer_nav_export.golden import NoiseStream, golden_observations
-from dreamer_nav_export.observation_check import check_observations
+from dreamer_nav_export.observation_check import ObservationCheck
 from dreamer_nav_export.policy_file import MAX_FILE_BYTES, PathLike, read_policy_file
 from dreamer_nav_export.session import PolicySession
 
 __all__ = ["Action", "Policy", "SelfTest"]
+
+_FIRST, _NOT_FIRST = np.array([True]), np.array([False])
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ class Policy:
 
     def __init__(self, session: PolicySession, seed: Optional[int] = None) -> None:
         self._session = session
+        self._check = ObservationCheck(self.spec.observations)
+        # Not every output: the logits are for comparisons with torch.
+        actions = ["action"] if self.spec.discrete is None else ["action", "probs"]
+        self._outputs = [*dict.fromkeys(["ok", *actions, *(s.output for s in self.spec.state)])]
         self._seed = 0
         self._memory: Dict[str, np.ndarray] = {}
         self._is_first = True
@@ -141,8 +147,8 @@ class Policy:
             ObservationError: one is missing, unknown, of another type or shape, out of range or not finite.
             InferenceError: the network failed, or its numbers are not finite.
         """
-        feeds = check_observations(self.spec.observations, observations)
-        outputs = self._session.run({**feeds, **self._own_inputs()})
+        feeds = self._check(observations)
+        outputs = self._session.run({**feeds, **self._own_inputs()}, self._outputs)
         action = self._read_action(outputs)
         memory = {s.input: outputs[s.output] for s in self.spec.state}
         for name, value in memory.items():
@@ -155,8 +161,8 @@ class Policy:
         if self._drawn is None:  # else the last call failed, and its noise was not used
             assert self._noise is not None
             self._drawn = self._noise.step(self.spec.noise)
-        first = {self.spec.is_first: np.array([self._is_first])}
-        return {**self._memory, **first, **self._drawn}
+        first = _FIRST if self._is_first else _NOT_FIRST
+        return {**self._memory, self.spec.is_first: first, **self._drawn}
 
     def _read_action(self, outputs: Mapping[str, np.ndarray]) -> Action:
         if not bool(outputs["ok"].all()):

@@ -50,13 +50,16 @@ class PolicySession:
         self._outputs = [o.name for o in self.contract.outputs]
         self.providers: List[str] = list(self._session.get_providers())
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> Dict[str, np.ndarray]:
-        """Every output by name; InferenceError where ONNX Runtime fails."""
+    def run(
+        self, feeds: Mapping[str, np.ndarray], names: Optional[Sequence[str]] = None
+    ) -> Dict[str, np.ndarray]:
+        """The named outputs, or every one; InferenceError where ONNX Runtime fails."""
+        names = self._outputs if names is None else names
         try:
-            values = self._session.run(self._outputs, dict(feeds))
+            values = self._session.run(names, dict(feeds))
         except Exception as error:  # ONNX Runtime's exception types are not public
             raise InferenceError("ONNX Runtime failed: {}".format(_short(error))) from error
-        return dict(zip(self._outputs, values))
+        return dict(zip(names, values))
 
 
 def _open(data: bytes, providers: Optional[Sequence[str]], options: Mapping[str, Any]) -> Any:

@@ -137,11 +137,19 @@ def evaluations(monkeypatch: pytest.MonkeyPatch) -> Calls:
     """Records what would be evaluated."""
     calls: Calls = []
 
-    def evaluate_run(path: Path, **options: Any) -> dict[str, Any]:
-        calls.append({"path": path, **options})
+    def run_subject(path: Path, device: str | None) -> dict[str, Any]:
+        return {"path": path, "device": device}
+
+    def evaluate_policy(subject: dict[str, Any], **options: Any) -> dict[str, Any]:
+        calls.append({**subject, **options})
         return {}
 
-    replace_module(monkeypatch, "dreamer_nav.evaluate", evaluate_run=evaluate_run)
+    replace_module(
+        monkeypatch,
+        "dreamer_nav.evaluate",
+        run_subject=run_subject,
+        evaluate_policy=evaluate_policy,
+    )
     return calls
 
 

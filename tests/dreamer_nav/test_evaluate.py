@@ -15,9 +15,10 @@ from dreamer_nav.agent import Agent
 from dreamer_nav.checkpoint import CheckpointError
 from dreamer_nav.evaluate import (
     EPISODE_SEED,
+    baselines_subject,
     evaluate_agent,
-    evaluate_baselines,
-    evaluate_run,
+    evaluate_policy,
+    run_subject,
 )
 from dreamer_nav.failures import UsageError
 from dreamer_nav.rollouts import (
@@ -303,7 +304,7 @@ def test_greedy_fails_where_the_wall_is_in_the_way_and_the_shortest_path_does_no
 def test_a_run_is_evaluated_beside_its_baselines_on_the_same_episodes(
     run: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    report = evaluate_run(run)
+    report = evaluate_policy(run_subject(run))
     assert tuple(report["policies"]) == POLICIES
     places = {
         policy: [(e["index"], e["seed"], e["episode_id"]) for e in report["episodes"][policy]]
@@ -322,7 +323,7 @@ def test_a_run_is_evaluated_beside_its_baselines_on_the_same_episodes(
 
 
 def test_baselines_fare_without_pictures_as_they_do_with_them(run: Path) -> None:
-    report = evaluate_run(run)
+    report = evaluate_policy(run_subject(run))
     policies: dict[str, Policy] = {
         "shortest path": EpisodewisePolicy(ShortestPathPolicy),
         "greedy": EpisodewisePolicy(GreedyPolicy),
@@ -336,7 +337,7 @@ def test_baselines_fare_without_pictures_as_they_do_with_them(run: Path) -> None
 
 
 def test_the_figures_are_saved_in_the_run_and_where_asked(run: Path, tmp_path: Path) -> None:
-    report = evaluate_run(run, json_path=tmp_path / "figures.json")
+    report = evaluate_policy(run_subject(run), json_path=tmp_path / "figures.json")
     saved = json.loads((run / "eval" / "val-000000000.json").read_text())
     assert saved == json.loads((tmp_path / "figures.json").read_text()) == report
     assert saved["checkpoint"] == "checkpoints/step-000000000"
@@ -349,15 +350,17 @@ def test_the_figures_are_saved_in_the_run_and_where_asked(run: Path, tmp_path: P
 
 
 def test_two_evaluations_of_a_checkpoint_agree(run: Path) -> None:
-    first = evaluate_run(run)
-    second = evaluate_run(run / "checkpoints" / "step-000000000")
+    first = evaluate_policy(run_subject(run))
+    second = evaluate_policy(run_subject(run / "checkpoints" / "step-000000000"))
     assert {k: v for k, v in first.items() if k != "run"} == {
         k: v for k, v in second.items() if k != "run"
     }
 
 
 def test_other_environment_settings_are_another_file(run: Path) -> None:
-    report = evaluate_run(run, env_overrides={"max_steps": 3}, episodes=2, baselines=False)
+    report = evaluate_policy(
+        run_subject(run), env_overrides={"max_steps": 3}, episodes=2, baselines=False
+    )
     assert list(report["policies"]) == ["dreamer"]
     assert max(e["measures"]["steps"] for e in report["episodes"]["dreamer"]) <= 3
     assert report["env"]["max_steps"] == 3
@@ -369,18 +372,18 @@ def test_an_episode_file_is_evaluated_whole_unless_told_otherwise(
 ) -> None:
     file = tmp_path / "mine.json.gz"
     save_episodes(file, val_episodes()[2:6])
-    report = evaluate_run(run, episodes_file=file)
+    report = evaluate_policy(run_subject(run), episodes_file=file)
     ids = [e["episode_id"] for e in report["episodes"]["dreamer"]]
     assert ids == ["flat-2", "flat-3", "flat-4", "flat-5"]
     assert (run / "eval" / "val-episodes_mine-000000000.json").exists()
     with pytest.raises(UsageError, match="5 episodes were asked for and the set holds 4"):
-        evaluate_run(run, episodes_file=file, episodes=5)
+        evaluate_policy(run_subject(run), episodes_file=file, episodes=5)
 
 
 def test_a_task_without_goals_has_return_and_steps_beside_random(tmp_path: Path) -> None:
     config = replace(flat_config(), env={"name": "dummy", "task": "terminal", "image": False})
     config = replace(config, env={**config.env, "vector": True}, eval=replace(config.eval, env={}))
-    report = evaluate_run(save_run(config, tmp_path / "run"), episodes=6)
+    report = evaluate_policy(run_subject(save_run(config, tmp_path / "run")), episodes=6)
     assert list(report["policies"]) == ["dreamer", "random"]
     assert set(report["policies"]["dreamer"]) == {"steps", "return"}
     assert report["policies"]["random"]["return"]["n"] == 6
@@ -392,7 +395,7 @@ def test_the_heading_says_which_environment_of_several(
 ) -> None:
     config = replace(flat_config(), env={"name": "gymnasium", "id": "FrozenLake-v1"})
     config = replace(config, eval=replace(config.eval, env={}))
-    evaluate_run(save_run(config, tmp_path / "run"), episodes=1)
+    evaluate_policy(run_subject(save_run(config, tmp_path / "run")), episodes=1)
     assert "gymnasium FrozenLake-v1: " in capsys.readouterr().out
 
 
@@ -404,7 +407,7 @@ def test_a_run_of_a_published_task_is_evaluated_beside_the_published_scores(
     config = replace(flat_config(), env=env)
     config = replace(config, eval=replace(config.eval, env={}))
     run = save_run(config, tmp_path / "run")
-    report = evaluate_run(run, episodes=6)
+    report = evaluate_policy(run_subject(run), episodes=6)
     capsys.readouterr()
     figures = report["scores"]["tasks"]["dmc"]["walker_walk"]
     dreamer = report["policies"]["dreamer"]["return"]
@@ -413,8 +416,10 @@ def test_a_run_of_a_published_task_is_evaluated_beside_the_published_scores(
     # The file is what a report of several runs reads.
     assert read_score(run).mean == dreamer["mean"]
     # Another environment than the run's own is no score of the run.
-    assert "scores" not in evaluate_run(run, episodes=2, env_overrides={"action_repeat": 4})
-    evaluate_run(run, episodes=6)
+    assert "scores" not in evaluate_policy(
+        run_subject(run), episodes=2, env_overrides={"action_repeat": 4}
+    )
+    evaluate_policy(run_subject(run), episodes=6)
     out = capsys.readouterr().out
     assert "dmc walker_walk" in out
     assert "DreamerV2 at these frames" in out
@@ -427,7 +432,7 @@ def test_a_game_is_named_and_its_score_normalised(
     monkeypatch.setitem(registry._ENTRIES, "atari", entry)
     config = replace(flat_config(), env={"name": "atari", "game": "pong"})
     config = replace(config, eval=replace(config.eval, env={}))
-    report = evaluate_run(save_run(config, tmp_path / "run"), episodes=4)
+    report = evaluate_policy(run_subject(save_run(config, tmp_path / "run")), episodes=4)
     out = capsys.readouterr().out
     assert out.startswith("atari pong: ")
     assert "human-normalised" in out
@@ -437,18 +442,18 @@ def test_a_game_is_named_and_its_score_normalised(
 
 def test_mistakes_are_one_sentence_each(run: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="No run or checkpoint at"):
-        evaluate_run(tmp_path / "nowhere")
+        evaluate_policy(run_subject(tmp_path / "nowhere"))
     (tmp_path / "empty").mkdir()
     with pytest.raises(CheckpointError, match="holds no checkpoint"):
-        evaluate_run(tmp_path / "empty")
+        evaluate_policy(run_subject(tmp_path / "empty"))
     with pytest.raises(UsageError, match="101 episodes were asked for and the set holds 7"):
-        evaluate_run(run, episodes=101)
+        evaluate_policy(run_subject(run), episodes=101)
     with pytest.raises(UsageError, match="cannot be built: split must be train or val"):
-        evaluate_run(run, env_overrides={"split": "test"})
+        evaluate_policy(run_subject(run), env_overrides={"split": "test"})
     with pytest.raises(UnknownOption, match=r"no option 'splt'\. Did you mean 'split'"):
-        evaluate_run(run, env_overrides={"splt": "val"})
+        evaluate_policy(run_subject(run), env_overrides={"splt": "val"})
     with pytest.raises(FileNotFoundError, match="no episode file"):
-        evaluate_run(run, episodes_file=tmp_path / "none.json.gz")
+        evaluate_policy(run_subject(run), episodes_file=tmp_path / "none.json.gz")
     assert not list(run.glob("eval/*"))
 
 
@@ -466,11 +471,12 @@ def test_an_environment_the_agent_was_not_trained_on_is_refused(
     run: Path, overrides: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(UsageError, match=message):
-        evaluate_run(run, env_overrides=overrides)
+        evaluate_policy(run_subject(run), env_overrides=overrides)
 
 
 def test_the_baselines_can_be_played_alone(tmp_path: Path) -> None:
-    report = evaluate_baselines("flat", flat_config(), episodes=4, json_path=tmp_path / "b.json")
+    subject = baselines_subject("flat", flat_config())
+    report = evaluate_policy(subject, episodes=4, json_path=tmp_path / "b.json")
     assert set(report["policies"]) == set(POLICIES) - {"dreamer"}
     assert report["preset"] == "flat"
     assert report["policies"]["shortest path"]["success"]["mean"] == 1.0
@@ -482,7 +488,6 @@ def test_a_simulators_own_baselines_are_played_too(
 ) -> None:
     own = {"its own": ShortestPathPolicy}
     monkeypatch.setattr(FlatTask, "reference_policies", lambda self: own, raising=False)
-    report = evaluate_run(run, episodes=3)
-    results = report["policies"]
+    results = evaluate_policy(run_subject(run), episodes=3)["policies"]
     assert set(results) == {*POLICIES, "its own"}
     assert results["its own"] == results["shortest path"]

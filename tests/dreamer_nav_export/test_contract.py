@@ -185,6 +185,16 @@ def test_what_is_no_contract_at_all_is_refused(text: Any) -> None:
         read_contract(text)
 
 
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_a_number_that_is_no_json_is_refused_where_any_value_is_allowed(constant: str) -> None:
+    value = full()
+    value["provenance"]["config"] = {"seed": "here"}
+    text = json.dumps(value)
+    assert read_contract(text).provenance.config == {"seed": "here"}
+    with pytest.raises(ContractError, match=f"{constant} is not JSON"):
+        read_contract(text.replace('"here"', constant))
+
+
 # -- the facts -----------------------------------------------------------------------------------
 
 

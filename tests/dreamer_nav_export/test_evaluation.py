@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from dreamer_nav.cli import main
-from dreamer_nav.evaluate import evaluate_run
+from dreamer_nav.evaluate import evaluate_policy, run_subject
 from dreamer_nav_export.int8_gate import export_int8, losses
 from dreamer_nav_export.runtime import Policy
 from dreamer_nav_export.task_facts import ExportError
@@ -42,7 +42,7 @@ def test_the_file_plays_the_episodes_of_the_checkpoint(
     exported: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run, file = exported
-    expected = evaluate_run(run, baselines=False)
+    expected = evaluate_policy(run_subject(run), baselines=False)
     output = tmp_path / "file.json"
     assert main(["eval", "--policy", str(file), "--no-baselines", "--json", str(output)]) == 0
     found = json.loads(output.read_text())

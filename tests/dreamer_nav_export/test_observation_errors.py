@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from dreamer_nav_export.contract import Observation
 from dreamer_nav_export.errors import ObservationError, PolicyError
-from dreamer_nav_export.observation_check import check_observations
+from dreamer_nav_export.observation_check import ObservationCheck
 from dreamer_nav_export.runtime import Policy
 from tests.dreamer_nav_export.agents import assert_same, contract_of, frames
 
@@ -100,7 +101,7 @@ def snapshot(policy: Policy) -> tuple[Any, ...]:
     memory = {name: value.copy() for name, value in policy._memory.items()}
     assert policy._noise is not None
     pending = None if policy._drawn is None else {k: v.copy() for k, v in policy._drawn.items()}
-    return memory, policy._is_first, policy._noise._draws.get_state(legacy=True)[1:3], pending
+    return memory, policy._is_first, policy._noise._draws.state["state"], pending
 
 
 @pytest.mark.parametrize("started", [False, True], ids=["at the start", "under way"])
@@ -160,6 +161,33 @@ def test_the_bounds_themselves_are_allowed(policy: Policy) -> None:
     policy.act({"depth": np.full_like(near, 10.0), "pointgoal": f32(1e6, -pi)})
 
 
+@pytest.mark.parametrize("bound", [0.1, 0.7])
+def test_a_bound_is_the_nearest_number_that_the_observation_can_hold(bound: float) -> None:
+    """0.1 as float32 is more than 0.1, 0.7 less: neither sensor value is beyond the bound."""
+    for shape in ((2, 2, 1), (1,)):
+        spec = Observation("x", "float32", shape, "image", (-bound,), (bound,))
+        check = ObservationCheck((spec,))
+        for value in (bound, -bound):
+            assert check({"x": np.full(shape, value, np.float32)})["x"].shape == (1, *shape)
+            beyond = np.nextafter(np.float32(value), np.float32(2 * value), dtype=np.float32)
+            with pytest.raises(ObservationError, match="within"):
+                check({"x": np.full(shape, beyond, np.float32)})
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("shape", [(2, 2, 1), (3,)])
+def test_without_bounds_a_number_must_still_be_finite(value: float, shape: tuple[int, ...]) -> None:
+    count = 1 if len(shape) == 3 else 3
+    spec = Observation("x", "float32", shape, "image", (None,) * count, (None,) * count)
+    array = np.zeros(shape, np.float32)
+    most = np.finfo(np.float32).max
+    ObservationCheck((spec,))({"x": array + most})
+    ObservationCheck((spec,))({"x": array - most})
+    array.ravel()[-1] = value
+    with pytest.raises(ObservationError, match="NaN or infinite"):
+        ObservationCheck((spec,))({"x": array})
+
+
 def test_a_buffer_that_is_overwritten_later_does_no_harm(policy: Policy) -> None:
     first, second = frames(policy.spec, 2)
     buffer = {k: v.copy() for k, v in first.items()}
@@ -174,13 +202,13 @@ def test_a_buffer_that_is_overwritten_later_does_no_harm(policy: Policy) -> None
 def test_uint8_pictures_have_their_own_mistakes() -> None:
     specs = contract_of("dmc vision").observations
     image = np.zeros((64, 64, 3), np.uint8)
-    assert check_observations(specs, {"image": image})["image"].shape == (1, 64, 64, 3)
+    assert ObservationCheck(specs)({"image": image})["image"].shape == (1, 64, 64, 3)
     for wrong in (image.astype(np.float32) / 255, image[..., :1], image.astype(np.int8)):
         with pytest.raises(ObservationError):
-            check_observations(specs, {"image": wrong})
+            ObservationCheck(specs)({"image": wrong})
 
 
 def test_what_was_checked_is_a_copy_that_no_driver_writes_into(policy: Policy) -> None:
     (frame,) = frames(policy.spec, 1)
-    checked = check_observations(policy.spec.observations, frame)
+    checked = ObservationCheck(policy.spec.observations)(frame)
     assert not any(np.shares_memory(checked[name], frame[name]) for name in frame)

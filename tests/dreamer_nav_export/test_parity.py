@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from dreamer_nav.agent import Agent
 from dreamer_nav.distributions import TruncatedNormal
+from dreamer_nav_export.golden_writer import torch_runner
 from dreamer_nav_export.graph import PolicyStep, _sample_truncated, ndtri
 from dreamer_nav_export.margins import argmax_is_tie, sample_is_tie, sample_margin
-from dreamer_nav_export.parity import CONTROLS, check_parity
+from dreamer_nav_export.parity import CONTROLS, TOLERANCE_STATE, check_parity
 from dreamer_nav_export.session import PolicySession
-from tests.dreamer_nav_export.agents import make_run
+from tests.dreamer_nav_export.agents import contract_of, make_run
 from tests.dreamer_nav_export.conftest import Exported
 
 Export = Callable[..., Exported]
@@ -133,3 +135,48 @@ def test_truncated_samples_are_torchs() -> None:
         torch.testing.assert_close(
             _sample_truncated(dist, noise), dist.sample(noise), atol=2e-5, rtol=0
         )
+
+
+# -- what builds up ------------------------------------------------------------------------------
+
+
+class Shifted:
+    """The agent itself as a file's session, with a state that is off by up to `amount` at every step."""
+
+    def __init__(self, agent: Agent, amount: float) -> None:
+        self.contract = contract_of("pointgoal")
+        self.providers = ["none"]
+        self._run, self._amount = torch_runner(PolicyStep(agent, "mode")), amount
+        self._random = np.random.default_rng(9)
+
+    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        found = self._run(feeds)
+        shape = found["next_deter"].shape
+        off = self._random.uniform(-self._amount, self._amount, shape).astype(np.float32)
+        return {**found, "next_deter": found["next_deter"] + off}
+
+
+def chaotic_agent(gain: float) -> Agent:
+    """One whose recurrence makes small differences larger."""
+    agent = make_run("pointgoal").agent
+    with torch.no_grad():
+        agent.model.rssm.gru.norm.weight.mul_(gain)
+    return agent
+
+
+def test_a_recurrence_that_multiplies_rounding_is_no_failure() -> None:
+    agent = chaotic_agent(6.0)
+    step = PolicyStep(agent, "mode")
+    rounded = check_parity(agent, step, Shifted(agent, 1e-6), steps=60)  # type: ignore[arg-type]
+    assert rounded.failures == []
+    assert rounded.state > 100 * TOLERANCE_STATE
+    assert rounded.closed_loop_steps > 120
+    wrong = check_parity(agent, step, Shifted(agent, 1e-4), steps=60)  # type: ignore[arg-type]
+    assert {f.partition(",")[0] for f in wrong.failures} == {"teacher-forced", "closed loop"}
+
+
+def test_a_recurrence_that_does_not_is_held_to_the_tolerances_in_a_closed_loop_too() -> None:
+    agent = chaotic_agent(1.0)
+    step = PolicyStep(agent, "mode")
+    wrong = check_parity(agent, step, Shifted(agent, 5e-5), steps=60)  # type: ignore[arg-type]
+    assert {f.partition(",")[0] for f in wrong.failures} == {"closed loop"}

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +44,10 @@ class Spoiled:
         self.contract, self._session, self._change = session.contract, session, change
         self.broken = True
 
-    def run(self, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        outputs = {k: v.copy() for k, v in self._session.run(feeds).items()}
+    def run(
+        self, feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        outputs = {k: v.copy() for k, v in self._session.run(feeds, names).items()}
         if self.broken:
             self._change(outputs)
         return outputs
@@ -88,9 +90,11 @@ def test_what_the_graph_is_told_is_what_it_gave_the_step_before(session: Any) ->
     given: list[dict[str, np.ndarray]] = []
     run = spy.run
 
-    def recorded(feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def recorded(
+        feeds: Mapping[str, np.ndarray], names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
         fed.append(dict(feeds))
-        given.append(run(feeds))
+        given.append(run(feeds, names))
         return given[-1]
 
     spy.run = recorded  # type: ignore[method-assign]

@@ -56,7 +56,7 @@ class Controller:
         self._drive = make_drive(fields, settings)
         self._limiter = VelocityLimiter(settings.limits())
         self._latch = FaultLatch(settings.max_consecutive_faults)
-        self._timeouts = FaultLatch(settings.max_consecutive_timeouts)
+        self._given_up = FaultLatch(settings.max_moves_given_up)
         self._clock = ClockGuard(settings.max_clock_step_s)
         self._reported: Optional[Fault] = None
         self._goal_number: Optional[int] = None
@@ -72,7 +72,7 @@ class Controller:
     @property
     def is_latched(self) -> bool:
         """Whether `reset_latch` is needed before the robot moves again."""
-        return self._latch.is_latched or self._timeouts.is_latched
+        return self._latch.is_latched or self._given_up.is_latched
 
     def report(self, fault: Fault) -> None:
         """Have the next step stand still for a fault that was noticed elsewhere."""
@@ -81,7 +81,7 @@ class Controller:
     def reset_latch(self) -> None:
         """Allow motion again, for the next goal: nobody expects a robot to drive off on a reset."""
         self._latch.reset()
-        self._timeouts.reset()
+        self._given_up.reset()
         self._end(IDLE, "")
 
     def restart(self) -> None:
@@ -125,8 +125,8 @@ class Controller:
         return {
             "action": self._drive.action_name,
             "faults in a row": str(self._latch.count),
-            "moves given up in a row": str(self._timeouts.count),
-            "latched by": self._latch.latched_by or self._timeouts.latched_by,
+            "moves given up since a drive": str(self._given_up.count),
+            "latched by": self._latch.latched_by or self._given_up.latched_by,
             "last fault": self._last_fault,
             "last policy reset": self._runner.last_reset,
             "last inference (ms)": f"{1e3 * self._runner.last_inference_s:.1f}",
@@ -192,7 +192,7 @@ class Controller:
         arrived = distance <= self._tolerance_m
         detail = f"stopped {distance:.2f} m from the goal by odometry"
         self._latch.clear()
-        self._timeouts.clear()
+        self._given_up.clear()
         self._end(ARRIVED if arrived else STOPPED_SHORT, detail)
         return Command(0.0, 0.0, self._outcome, detail=detail)
 
@@ -203,9 +203,11 @@ class Controller:
     def _drive_on(self, wish: Wish, elapsed_s: float) -> Command:
         if wish.is_completed:
             self._latch.clear()
-            self._timeouts.clear()
-        if wish.is_timed_out:
-            self._give_up_move()
+        # A turn does not show that the robot is free: on the spot it succeeds before any wall.
+        if wish.has_driven:
+            self._given_up.clear()
+        if wish.given_up is not None:
+            self._give_up_move(wish.given_up)
             if self.is_latched:
                 return self._latched()
         # A late step must not allow a leap of speed: the base would see it within one period.
@@ -213,20 +215,19 @@ class Controller:
         self._limiter.limit(wish.v_mps, wish.w_rps, step_s)
         return Command(self._limiter.v_mps, self._limiter.w_rps, DRIVING)
 
-    def _give_up_move(self) -> None:
-        # Not a reset of the policy: in training too a blocked robot stays where it is and goes on.
-        fault = Fault(
-            "move_timeout",
-            f"a move did not end within {self._settings.move_timeout_s} s by odometry; look whether "
-            "the robot is blocked and the odometry follows it",
-        )
+    def _give_up_move(self, fault: Fault) -> None:
+        # Neither a fault nor a reset of the policy: in training too a blocked robot stays where it
+        # is, sees that, and goes on, often with the same action some times before it turns away.
+        # What must not last is the pushing. So a move ends soon after it stops making progress,
+        # and the latch counts such moves until a drive succeeds: 10 of 1 s push less than 3 of the
+        # 5 s that a move may take otherwise, and let a policy find its way out more often.
         self._last_fault = str(fault)
         self._limiter.halt()
-        self._timeouts.add(fault)
+        self._given_up.add(fault)
 
     def _latched(self) -> Command:
         self._halt("latched stop")
-        cause = self._latch.latched_by or self._timeouts.latched_by
+        cause = self._latch.latched_by or self._given_up.latched_by
         return Command(0.0, 0.0, LATCHED, cause.partition(":")[0], cause)
 
     def _stand(self, fault: Fault, has_goal: bool) -> Command:

@@ -33,15 +33,17 @@ class Moment(NamedTuple):
 class Wish(NamedTuple):
     """Wished velocity (m/s, rad/s), and what happened in this step.
 
-    `is_stop`: the policy ended the episode. `is_completed`: an action was carried out.
-    `is_timed_out`: a move was given up.
+    `is_stop`: the policy ended the episode. `is_completed`: an action was carried out;
+    `has_driven`: it was a drive to its end.
+    `given_up`: why a move was given up, None if none was.
     """
 
     v_mps: float = 0.0
     w_rps: float = 0.0
     is_stop: bool = False
     is_completed: bool = False
-    is_timed_out: bool = False
+    has_driven: bool = False
+    given_up: Optional[Fault] = None
 
 
 class Drive(Protocol):
@@ -137,13 +139,15 @@ class MoveDrive:
         return moment.is_at_rest and (stands or moment.now_s > self._settle_until_s)
 
     def _drive(self, move: Move, moment: Moment) -> Wish:
-        left = move.advance(moment.odometry.pose)
+        left = move.advance(moment.odometry.pose, moment.now_s)
         if move.is_complete(left):
             self.abort()
-            return Wish(is_completed=True)
-        if move.is_overdue(moment.now_s):
+            return Wish(is_completed=True, has_driven=move.action.forward_m != 0.0)
+        try:
+            move.check_progress(moment.now_s)
+        except Fault as fault:
             self.abort()
-            return Wish(is_timed_out=True)
+            return Wish(given_up=fault)
         v, w = move.velocity(left)
         return Wish(v, w)
 

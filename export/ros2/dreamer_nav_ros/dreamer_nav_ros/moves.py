@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from dreamer_nav_ros.contract_fields import MoveAction
+from dreamer_nav_ros.faults import Fault
 from dreamer_nav_ros.inputs import Pose, wrap_angle
 
 
@@ -23,6 +24,7 @@ class MoveSettings:
         tolerance_m: a drive ends this near to its length.
         tolerance_rad: likewise for turns.
         timeout_s: a move that has not ended by then is given up.
+        stall_timeout_s: likewise one that makes no progress, a tolerance's length, for so long.
     """
 
     speed_mps: float
@@ -34,6 +36,7 @@ class MoveSettings:
     tolerance_m: float
     tolerance_rad: float
     timeout_s: float
+    stall_timeout_s: float
 
     def __post_init__(self) -> None:
         """Refuse settings that are not finite and positive."""
@@ -42,18 +45,27 @@ class MoveSettings:
                 raise ValueError(f"{name} must be finite and > 0, got {value!r}")
 
     def check(self, action: MoveAction) -> None:
-        """Raise ValueError unless `action` is longer than its tolerance and the timeout leaves time for it."""
+        """Raise ValueError unless `action` is longer than its tolerance and the timeouts leave time for it."""
         size, tolerance = abs(action.forward_m), self.tolerance_m
-        speed, braking = self.speed_mps, self.braking_mps2
+        speed, braking, creep = self.speed_mps, self.braking_mps2, self.creep_mps
         if action.turn_rad:
             size, tolerance = abs(action.turn_rad), self.tolerance_rad
-            speed, braking = self.turn_rate_rps, self.braking_rps2
+            speed, braking, creep = self.turn_rate_rps, self.braking_rps2, self.creep_rps
         least_s = size / speed + speed / braking
         if size <= 2 * tolerance or least_s > self.timeout_s:
             raise ValueError(
                 f"action {action.name!r} of {size:.3f} (m or rad) with a tolerance of {tolerance:.3f} takes "
                 f"at least {least_s:.2f} s; lower the tolerance to under half the action, raise "
                 f"the move timeout of {self.timeout_s} s, or the speeds"
+            )
+        # From rest with the base's acceleration, twice what braking is planned with; and at the end.
+        least = min(braking * self.stall_timeout_s**2, creep * self.stall_timeout_s)
+        if least < 2 * tolerance:
+            raise ValueError(
+                f"action {action.name!r} makes {least:.3f} (m or rad) in the stall timeout of "
+                f"{self.stall_timeout_s} s where it is slowest, and needs twice the tolerance of "
+                f"{tolerance:.3f} not to be taken for blocked; raise the stall timeout, or the "
+                "acceleration limit or creep speed"
             )
 
 
@@ -68,11 +80,19 @@ class Move:
         self._settings = settings
         self._start = start
         self._deadline_s = now_s + settings.timeout_s
+        self._least_left = math.inf
+        self._progress_s = now_s
         self._last_yaw = start.yaw
         self._turned_rad = 0.0
 
-    def advance(self, pose: Pose) -> float:
+    def advance(self, pose: Pose, now_s: float) -> float:
         """Return what is left, metres or radians, positive before the end whatever the direction."""
+        left = self._left(pose)
+        if left <= self._least_left - self._tolerance:
+            self._least_left, self._progress_s = left, now_s
+        return left
+
+    def _left(self, pose: Pose) -> float:
         # Summed in small steps: a turn of nearly 180 degrees would wrap otherwise.
         self._turned_rad += wrap_angle(pose.yaw - self._last_yaw)
         self._last_yaw = pose.yaw
@@ -87,12 +107,28 @@ class Move:
 
     def is_complete(self, left: float) -> bool:
         """Whether what `advance` returned is within the tolerance."""
-        turning = self.action.turn_rad != 0.0
-        return left <= (self._settings.tolerance_rad if turning else self._settings.tolerance_m)
+        return left <= self._tolerance
 
-    def is_overdue(self, now_s: float) -> bool:
-        """Whether the move's time is up."""
-        return now_s > self._deadline_s
+    @property
+    def _tolerance(self) -> float:
+        turning = self.action.turn_rad != 0.0
+        return self._settings.tolerance_rad if turning else self._settings.tolerance_m
+
+    def check_progress(self, now_s: float) -> None:
+        """Raise the fault `move_blocked` or `move_timeout` for a move to be given up."""
+        s = self._settings
+        if now_s - self._progress_s > s.stall_timeout_s:
+            raise Fault(
+                "move_blocked",
+                f"a move made no progress for {s.stall_timeout_s} s by odometry; look whether the "
+                "robot is blocked and the odometry follows it",
+            )
+        if now_s > self._deadline_s:
+            raise Fault(
+                "move_timeout",
+                f"a move did not end within {s.timeout_s} s by odometry; look whether something "
+                "holds the robot or slows its commands",
+            )
 
     def velocity(self, left: float) -> "tuple[float, float]":
         """Return (v m/s, w rad/s) for what is left: full speed, then braking to end at rest."""

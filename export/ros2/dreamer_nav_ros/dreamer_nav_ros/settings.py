@@ -71,8 +71,8 @@ class Settings:
     max_consecutive_faults: int = _p(
         20, "so many faults with no completed action between latch the stop"
     )
-    max_consecutive_timeouts: int = _p(
-        3, "so many moves given up one after the other latch the stop"
+    max_moves_given_up: int = _p(
+        10, "so many moves given up since a drive succeeded latch the stop"
     )
     same_goal_m: float = _p(
         0.05, "a goal message within this distance of the goal is the same goal"
@@ -90,6 +90,9 @@ class Settings:
     move_tolerance_m: float = _p(0.02, "a discrete drive ends this near to its length")
     move_tolerance_deg: float = _p(2.0, "a discrete turn ends this near to its angle")
     move_timeout_s: float = _p(5.0, "a discrete move that has not ended by then is given up")
+    stall_timeout_s: float = _p(
+        1.0, "a discrete move without progress by odometry for so long is given up"
+    )
     settle_timeout_s: float = _p(
         1.0, "longest wait for the base to stand still after a discrete move"
     )
@@ -111,8 +114,8 @@ class Settings:
             )
         if self.max_invalid_share > 1:
             raise ValueError(f"max_invalid_share must be in [0, 1], got {self.max_invalid_share}")
-        if min(self.max_consecutive_faults, self.max_consecutive_timeouts) < 1:
-            raise ValueError("max_consecutive_faults and max_consecutive_timeouts must be >= 1")
+        if min(self.max_consecutive_faults, self.max_moves_given_up) < 1:
+            raise ValueError("max_consecutive_faults and max_moves_given_up must be >= 1")
         period_s = 1.0 / self.control_rate_hz
         if self.max_clock_step_s < 2 * period_s or self.watchdog_timeout_s < 2 * period_s:
             raise ValueError(
@@ -151,6 +154,7 @@ class Settings:
             tolerance_m=self.move_tolerance_m,
             tolerance_rad=math.radians(self.move_tolerance_deg),
             timeout_s=self.move_timeout_s,
+            stall_timeout_s=self.stall_timeout_s,
         )
 
 
