@@ -71,7 +71,7 @@ def test_baselines_and_other_environments_go_with_it(
     ("words", "message"),
     [
         (["eval", "--policy", "nothing.onnx"], "there is no policy file nothing.onnx"),
-        (["eval", "RUN", "--policy", "FILE"], "either RUN_OR_CHECKPOINT or --policy"),
+        (["eval", "RUN", "--policy", "FILE"], "eval needs one of RUN_OR_CHECKPOINT, --policy"),
         (["eval", "--policy", "FILE", "--video"], "videos go into a run's folder"),
         (["eval", "--policy", "FILE", "--device", "cpu"], "--device does not go with --policy"),
         (["eval", "--policy", "FILE", "--episodes", "8"], "the set holds 7"),
