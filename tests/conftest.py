@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 # Before numpy or torch is imported, and inherited by every process a test starts.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -38,3 +40,12 @@ def _fixed_seeds() -> Iterator[None]:
     torch.manual_seed(0)
     yield
     assert torch.get_default_dtype() == torch.float32, "a test changed torch's default dtype"
+
+
+@pytest.fixture
+def other_python(tmp_path: Path) -> str:
+    """An interpreter that is not this one by name, so that nothing of this one's path is handed on."""
+    path = tmp_path / "python"
+    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    path.chmod(0o755)
+    return str(path)

@@ -29,13 +29,12 @@ NEAR = Difficulty(0.05, 0.5, 0.0)
 def write_episodes(
     folder: Path,
     split: str,
-    scenes: Sequence[str],
+    scenes: Iterable[str],
     episodes_per_scene: int,
     *,
     seed: int = 0,
     radius: float = AGENT_RADIUS_M,
     near_per_scene: int = 0,
-    progress: Optional[Iterable[str]] = None,
 ) -> int:
     """Write a split of a data set; the same arguments write the same bytes.
 
@@ -48,7 +47,6 @@ def write_episodes(
         radius: of the robot, metres: who is thicker may find ways closed.
         near_per_scene: how many more begin within 0.5 m of their goal, for training alone: even random
             actions then find what stopping there is worth.
-        progress: the scenes again, wrapped so that they show how far it is.
 
     Returns:
         How many episodes were written.
@@ -58,7 +56,7 @@ def write_episodes(
     target = folder / split
     count = 0
     per_scene = (episodes_per_scene, near_per_scene)
-    for scene, episodes in _generate(progress or scenes, per_scene, seed, radius):
+    for scene, episodes in _generate(scenes, per_scene, seed, radius):
         for index, episode in enumerate(episodes):
             episode.episode_id = str(count + index)
         count += len(episodes)
@@ -165,12 +163,11 @@ def main(arguments: Optional[Sequence[str]] = None) -> int:
         count = write_episodes(
             options.folder,
             options.split,
-            scenes,
+            _with_bar(scenes),
             options.episodes,
             seed=options.seed,
             radius=options.radius,
             near_per_scene=options.near,
-            progress=_with_bar(scenes),
         )
     except (HabitatError, OSError, ValueError) as error:
         print(f"error: {str(error).splitlines()[0]}", file=sys.stderr)

@@ -46,7 +46,7 @@ class NavMesh:
         if abs(floor.height - float(point[1])) > max_y_delta:
             return False
         flat = np.array(position_from_habitat(point)[:2])
-        return bool(_fits(floor, flat[None], self._simulator.agent_radius_m)[0])
+        return _fits(floor, flat, self._simulator.agent_radius_m)
 
     def get_random_navigable_point(self, rng: np.random.Generator) -> List[float]:
         """A point on a random floor, uniform over where the robot can get about."""
@@ -55,8 +55,7 @@ class NavMesh:
         floor = floors[int(rng.choice(len(floors), p=area / area.sum()))]
         centre = floor.grid.centre(floor.standing[int(rng.integers(len(floor.standing)))])
         aside = centre + rng.uniform(-0.5, 0.5, 2) * floor.grid.cell
-        fits = bool(_fits(floor, aside[None], self._simulator.agent_radius_m)[0])
-        x, y = aside if fits else centre
+        x, y = aside if _fits(floor, aside, self._simulator.agent_radius_m) else centre
         return list(position_to_habitat((float(x), float(y), floor.height)))
 
     def island_radius(self, point: Sequence[float]) -> float:
@@ -115,11 +114,7 @@ class NavMesh:
         return (inside & floor.grid.free[i, j]).reshape(x.shape)
 
 
-def _fits(floor: Floor, points: np.ndarray, radius: float) -> np.ndarray:
-    """Whether a disc fits at each of `points` (n, 2) of a floor, bool (n,)."""
-    fits = []
-    for point in points:
-        cell = floor.grid.snap(point)
-        is_clear = motion.clearance(point, floor.obstacles) >= radius - CONTACT_M
-        fits.append(cell is not None and is_clear)
-    return np.array(fits)
+def _fits(floor: Floor, point: np.ndarray, radius: float) -> bool:
+    """Whether a disc fits at `point` (2,) of a floor."""
+    is_clear = motion.clearance(point, floor.obstacles) >= radius - CONTACT_M
+    return floor.grid.snap(point) is not None and bool(is_clear)

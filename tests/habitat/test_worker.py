@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,21 +13,12 @@ import pytest
 from sim_adapters.vector import EnvSpec, EnvStartError, VectorEnv
 
 
-@pytest.fixture
-def python(tmp_path: Path) -> str:
-    """This environment's interpreter under another name, so that nothing of this process leads there."""
-    script = tmp_path / "python"
-    script.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    script.chmod(0o755)
-    return str(script)
-
-
 def test_a_worker_gives_what_the_environment_gives(
-    options: Callable[..., Any], make_env: Any, python: str
+    options: Callable[..., Any], make_env: Any, other_python: str
 ) -> None:
     local = make_env(max_steps=6)
     settings = options(max_steps=6)
-    vector = VectorEnv([EnvSpec("habitat", settings, python=python)])
+    vector = VectorEnv([EnvSpec("habitat", settings, python=other_python)])
     try:
         assert vector.single_observation_space == local.observation_space
         assert vector.single_action_space == local.action_space

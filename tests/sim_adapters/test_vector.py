@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import os
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -38,15 +37,6 @@ def make(monkeypatch: pytest.MonkeyPatch) -> Iterator[Make]:
     yield build
     for vector in made:
         vector.close()
-
-
-@pytest.fixture
-def other_python(tmp_path: Path) -> str:
-    """An interpreter that is not this one by name, so that nothing of this one's path is handed on."""
-    path = tmp_path / "python"
-    path.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
-    path.chmod(0o755)
-    return str(path)
 
 
 def assert_same(a: Any, b: Any) -> None:
