@@ -1,0 +1,1 @@
+"""Hydra configurations for `python -m habitat_baselines.run --config-name=pointnav/...`."""

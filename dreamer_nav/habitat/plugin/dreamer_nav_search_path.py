@@ -1,0 +1,22 @@
+"""Shows Hydra where dreamer-nav's habitat-baselines configurations are.
+
+The wheel puts this file into the namespace package `hydra_plugins`, all modules of which Hydra imports when it starts:
+so unmodified `python -m habitat_baselines.run --config-name=pointnav/dreamer_pointnav` finds them.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+
+class DreamerNavSearchPath(SearchPathPlugin):
+    """Adds our configurations and registers our trainer, and only in programs that use habitat-baselines."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        """Called by Hydra before it composes; by then habitat-baselines is imported or not wanted."""
+        if "habitat_baselines" not in sys.modules:
+            return
+        search_path.append(provider="dreamer-nav", path="pkg://dreamer_nav.habitat.config")
