@@ -128,7 +128,8 @@ TORCHVISION    := 0.28.0
 
 habitat-env: $(HABITAT_READY)
 
-$(HABITAT_READY): pyproject.toml constraints.txt sim_adapters/habitat/hook/dreamer_nav_habitat_hook.py
+$(HABITAT_READY): pyproject.toml constraints.txt sim_adapters/habitat/hook/dreamer_nav_habitat_hook.py \
+		dreamer_nav/habitat/plugin/dreamer_nav_search_path.py
 	@if [ ! -x $(HABITAT_VENV)/bin/python ]; then \
 		"$(HABITAT_PYTHON)" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null \
 			|| { echo "HABITAT_PYTHON=$(HABITAT_PYTHON) is not Python 3.11 with ensurepip, which habitat-lab $(HABITAT_LAB) is tested with: name one" >&2; exit 1; }; \

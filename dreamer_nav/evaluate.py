@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ __all__ = [
     "EpisodeResult",
     "Subject",
     "baselines_subject",
+    "check_spaces",
     "evaluate_agent",
     "evaluate_policy",
     "run_subject",
@@ -254,7 +255,8 @@ def _choose_task(
     except ValueError as error:
         raise UsageError(f"The environment of the evaluation cannot be built: {error}") from error
     try:
-        _check_spaces(subject, env)
+        if subject.action is not None:
+            check_spaces(subject.obs, subject.action, subject.config, env)
         there = fixed_episodes(env)
         has_goals = _has_goals(env)
         references: Mapping[str, Any] = getattr(env.unwrapped, "reference_policies", dict)()
@@ -272,16 +274,26 @@ def _choose_task(
     return _Task(config, episodes, _label(settings, overrides), has_goals, references)
 
 
-def _check_spaces(subject: Subject, env: gym.Env) -> None:
-    """Refuse an environment that the agent was not built for; what it gives besides is no matter."""
-    if subject.action is None:
-        return
+def check_spaces(
+    wanted: Sequence[ObsSpec], taken: ActionSpec, config: Config, env: gym.Env
+) -> None:
+    """Refuse an environment that an agent was not built for; what it gives besides is no matter.
+
+    Args:
+        wanted: the agent's observations.
+        taken: the agent's actions.
+        config: of the run that trained it.
+        env: the environment.
+
+    Raises:
+        UsageError: one sentence on what does not fit.
+    """
     try:
-        obs, action = describe_spaces(env.observation_space, env.action_space, subject.config)
+        obs, action = describe_spaces(env.observation_space, env.action_space, config)
     except ValueError as error:
         raise UsageError(str(error)) from error
     given = {spec.name: spec for spec in obs}
-    for spec in subject.obs:
+    for spec in wanted:
         if spec.name not in given:
             raise UsageError(
                 f"The agent needs the observation {spec.name!r}; "
@@ -289,8 +301,8 @@ def _check_spaces(subject: Subject, env: gym.Env) -> None:
             )
         if given[spec.name] != spec:
             raise UsageError(f"The agent was trained on {spec}; this is {given[spec.name]}.")
-    if action != subject.action:
-        raise UsageError(f"The agent gives {subject.action}; the environment takes {action}.")
+    if action != taken:
+        raise UsageError(f"The agent gives {taken}; the environment takes {action}.")
 
 
 def _has_goals(env: gym.Env) -> bool:

@@ -179,7 +179,12 @@ class Trainer:
         if "worker_failed" not in info:
             self.episodes.add(info["return"], info["length"], info.get("success"), info.get("spl"))
 
-    def _log(self) -> None:
+    def stop(self) -> None:
+        """Let `run` end after the current step, with a checkpoint and KeyboardInterrupt."""
+        self._stop = True
+
+    def _log(self) -> dict[str, float]:
+        """Write the metrics since the last time; returns them."""
         now = (time.monotonic(), self.step, self.agent.num_updates)
         seconds = max(now[0] - self._clock[0], 1e-9)
         values = {**self.means.pop(), **self.episodes.means(), "updates": float(now[2])}
@@ -190,6 +195,7 @@ class Trainer:
             values["env/worker_restarts"] = float(np.sum(restarts))
         self.logger.log(self.step, values)
         self._clock = now
+        return values
 
     def _film(self) -> None:
         """Videos of what the world model imagines beside what happened, one for each image."""
@@ -284,7 +290,7 @@ def _interruptible(trainer: Trainer) -> Iterator[None]:
     def stop(signum: int, frame: object) -> None:
         if trainer._stop:
             raise KeyboardInterrupt
-        trainer._stop = True
+        trainer.stop()
 
     try:
         old = {s: signal.signal(s, stop) for s in (signal.SIGINT, signal.SIGTERM)}

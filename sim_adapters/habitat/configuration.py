@@ -76,7 +76,8 @@ def _find(name: str) -> str:
     )
 
 
-def _apply(habitat: Any, choice: Choice) -> None:
+def add_measures(habitat: Any) -> None:
+    """Have SoftSPL and collisions measured, which `HabitatEnv` reports besides the configuration's own."""
     from habitat.config.default_structured_configs import (
         CollisionsMeasurementConfig,
         SoftSPLMeasurementConfig,
@@ -89,6 +90,10 @@ def _apply(habitat: Any, choice: Choice) -> None:
     ):
         if key not in measurements:
             measurements[key] = config
+
+
+def _apply(habitat: Any, choice: Choice) -> None:
+    add_measures(habitat)
     if choice.simulator:
         habitat.simulator.type = choice.simulator
     if choice.max_steps:

@@ -20,3 +20,5 @@ class DreamerNavSearchPath(SearchPathPlugin):
         if "habitat_baselines" not in sys.modules:
             return
         search_path.append(provider="dreamer-nav", path="pkg://dreamer_nav.habitat.config")
+        # Not before: Hydra imports this module in the middle of `import habitat`.
+        import dreamer_nav.habitat.register  # noqa: F401
