@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import os
 from pathlib import Path
-from typing import Any, Dict, List, NamedTuple, Sequence, Tuple
+from typing import Any, Dict, Iterator, List, NamedTuple, Sequence, Tuple
 
 from sim_adapters.habitat.errors import HabitatError
 
@@ -50,13 +51,27 @@ def compose(name: str, overrides: Sequence[str], choice: Choice) -> Any:
 
     path = _find(name)
     try:
-        config = get_config(path, list(overrides))
+        with _apart_from_running_hydra():
+            config = get_config(path, list(overrides))
     except Exception as error:  # hydra, OmegaConf and their parsers raise a score of classes
         reason = " ".join(str(error).split())
         raise HabitatError(f"the configuration {name!r} cannot be composed: {reason}") from error
     with read_write(config):
         _apply(config.habitat, choice)
     return config
+
+
+@contextlib.contextmanager
+def _apart_from_running_hydra() -> Iterator[None]:
+    """Let a configuration be composed inside a program that Hydra started, such as habitat-baselines."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def _find(name: str) -> str:
