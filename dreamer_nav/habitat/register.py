@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dreamer_nav.habitat import trainer
+from dreamer_nav.habitat import policy, trainer
 from dreamer_nav.habitat.settings import store
 
-__all__ = ["trainer"]
+__all__ = ["policy", "trainer"]
 
 store()

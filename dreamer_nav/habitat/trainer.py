@@ -44,6 +44,7 @@ class DreamerTrainer(BaseRLTrainer):
     """
 
     supported_tasks = ["Nav-v0"]  # noqa: RUF012
+    config: Any
 
     def __init__(self, config: Any = None) -> None:
         from sim_adapters.habitat.versions import check_versions

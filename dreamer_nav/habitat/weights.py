@@ -15,10 +15,18 @@ from dreamer_nav.agent import Agent
 from dreamer_nav.checkpoint import CheckpointError
 from dreamer_nav.config import Config
 from dreamer_nav.presets import from_dict, to_dict
-from dreamer_nav.runs import build_agent
+from dreamer_nav.runs import build_agent, load_run
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 
-__all__ = ["SavedAgent", "list_agents", "load_agent", "read_file", "save_agent", "write_file"]
+__all__ = [
+    "SavedAgent",
+    "list_agents",
+    "load_agent",
+    "open_agent",
+    "read_file",
+    "save_agent",
+    "write_file",
+]
 
 _KEYS = ("state_dict", "dreamer", "extra_state")
 
@@ -104,6 +112,18 @@ def load_agent(path: Path, device: str) -> SavedAgent:
     agent = build_agent(replace(ours, device=device, compile=False), obs, action)
     agent.load_weights(content["state_dict"])
     return SavedAgent(agent, ours, int(content["extra_state"]["step"]))
+
+
+def open_agent(path: Path, device: str) -> SavedAgent:
+    """The agent of a `ckpt.N.pth`, of a run's folder, or of one of its checkpoints.
+
+    Raises:
+        FileNotFoundError, CheckpointError: there is none at the path; one sentence.
+    """
+    if path.suffix == ".pth":
+        return load_agent(path, device)
+    run = load_run(path, device)
+    return SavedAgent(run.agent, run.config, run.step)
 
 
 def list_agents(folder: Path) -> list[tuple[int, Path]]:
