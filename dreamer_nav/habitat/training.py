@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from dreamer_nav.config import Config
 from dreamer_nav.train import Trainer
@@ -17,6 +17,7 @@ _NOT_MEASURES = frozenset(("collided", "path_length", "steps", "length", "return
 _THEIR_NAMES = {"collisions": "collisions.count"}
 
 
+@runtime_checkable
 class Listener(Protocol):
     """Who is told of a run."""
 

@@ -28,6 +28,16 @@ __all__ = [
     "write_file",
 ]
 
+# What torch raises of bytes that are no checkpoint, or one with pickled objects.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
 _KEYS = ("state_dict", "dreamer", "extra_state")
 
 
@@ -84,7 +94,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no checkpoint file {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except _UNREADABLE as error:
         reason = str(error).strip().split("\n", 1)[0].split(". ")[0]
         raise CheckpointError(
             f"{path} is damaged, or of another trainer (trainer_name=dreamer reads what it wrote): {reason}"

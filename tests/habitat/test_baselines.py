@@ -1,0 +1,209 @@
+"""`python -m habitat_baselines.run`, unmodified, with our trainer and with its own PPO."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.habitat.baselines import Workplace
+
+STEPS = 120
+
+
+@pytest.fixture(scope="module")
+def place(episodes: Path, tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return Workplace(tmp_path_factory.mktemp("baselines"), episodes)
+
+
+@pytest.fixture(scope="module")
+def trained(place: Workplace) -> Path:
+    """The checkpoint folder of a short training."""
+    place.run("dreamer_bullet", f"habitat_baselines.total_num_steps={STEPS}")
+    return place.checkpoints("dreamer_bullet")
+
+
+@pytest.fixture(scope="module")
+def ppo(place: Workplace) -> Path:
+    """A checkpoint of PPO after two updates."""
+    steps = ("habitat_baselines.rl.ppo.num_steps=16", "habitat_baselines.total_num_steps=64")
+    small = ("habitat_baselines.rl.ppo.hidden_size=32", "habitat_baselines.num_checkpoints=2")
+    place.run("ppo_bullet", *steps, *small)
+    return place.checkpoints("ppo_bullet") / "latest.pth"
+
+
+def test_training_writes_checkpoints_of_plain_containers(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert names == {"ckpt.0.pth", "ckpt.1.pth", "latest.pth", ".habitat-resume-state.pth"}
+    steps = []
+    for name in ("ckpt.0.pth", "ckpt.1.pth", "latest.pth"):
+        content = torch.load(trained / name, weights_only=True)
+        assert content["config"]["habitat_baselines"]["trainer_name"] == "dreamer"
+        steps.append(content["extra_state"]["step"])
+    assert steps == [STEPS // 2, STEPS, STEPS]
+    assert (trained.with_name("dreamer_bullet.run") / "replay" / "meta.json").is_file()
+    a, b = (torch.load(trained / f"ckpt.{n}.pth", weights_only=True) for n in (0, 1))
+    moved = [k for k in a["state_dict"] if not torch.equal(a["state_dict"][k], b["state_dict"][k])]
+    assert len(moved) > len(a["state_dict"]) / 2  # it learned in between
+
+
+def test_scalars_have_the_names_that_ppo_gives_them(trained: Path, place: Workplace) -> None:
+    scalars = place.scalars("dreamer_bullet")
+    assert {"reward", "perf/fps", "metrics/success", "metrics/spl", "metrics/soft_spl"} <= set(
+        scalars
+    )
+    assert {"metrics/distance_to_goal", "metrics/distance_to_goal_reward"} <= set(scalars)
+    losses = [tag for tag in scalars if tag.startswith("learner/loss/")]
+    assert len(losses) > 3
+    assert scalars["reward"][-1][0] == STEPS
+    assert not {tag.partition("/")[0] for tag in scalars} - {
+        "reward", "perf", "metrics", "learner", "env"
+    }  # fmt: skip
+
+
+def test_the_same_command_after_the_end_changes_nothing(trained: Path, place: Workplace) -> None:
+    before = torch.load(trained / "latest.pth", weights_only=True)
+    place.run("dreamer_bullet", f"habitat_baselines.total_num_steps={STEPS}")
+    after = torch.load(trained / "latest.pth", weights_only=True)
+    assert after["extra_state"]["step"] == STEPS
+    for name, tensor in before["state_dict"].items():
+        assert torch.equal(tensor, after["state_dict"][name]), name
+
+
+def test_a_folder_is_evaluated_twice_with_videos(trained: Path, place: Workplace) -> None:
+    films = ("habitat_baselines.eval.video_option=[disk]", "habitat_baselines.test_episode_count=3")
+    tables = []
+    for _ in range(2):
+        text = place.run("dreamer_bullet", "habitat_baselines.evaluate=True", *films)
+        tables.append([line for line in text.splitlines() if line.startswith(("SPL", "steps"))])
+    assert len(tables[0]) == 4  # two lines of two checkpoints
+    assert tables[0] == tables[1]
+    assert len(list((place.folder / "videos" / "dreamer_bullet").glob("*.mp4"))) == 6
+    scalars = place.scalars("dreamer_bullet")
+    assert [step for step, _ in scalars["eval_reward/average_reward"]] == 2 * [STEPS // 2, STEPS]
+    assert {"eval_metrics/success", "eval_metrics/spl", "eval_metrics/collisions.count"} <= set(
+        scalars
+    )
+
+
+def workers_of(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    found = [int(c) for c in children]
+    return [c for c in found if "worker.py" in Path(f"/proc/{c}/cmdline").read_text()]
+
+
+def until(condition: Any, process: subprocess.Popen[str]) -> None:
+    for _ in range(3000):
+        if condition():
+            return
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    raise AssertionError("it did not come to that")
+
+
+@pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds workers in /proc")
+def test_a_killed_worker_costs_an_episode_and_sigterm_leaves_a_run_that_goes_on(
+    place: Workplace,
+) -> None:
+    own = (
+        "habitat_baselines.checkpoint_folder=data/checkpoints/stopped",
+        "habitat_baselines.tensorboard_dir=tb/stopped",
+    )
+    state = place.checkpoints("stopped") / ".habitat-resume-state.pth"
+    process = subprocess.Popen(
+        place.command("dreamer_bullet", "habitat_baselines.total_num_steps=100000", *own),
+        cwd=place.folder,
+        env=place.environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    until(state.is_file, process)
+    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    age = state.stat().st_mtime_ns
+    until(lambda: state.stat().st_mtime_ns != age, process)
+    process.send_signal(signal.SIGTERM)
+    text = process.communicate(timeout=300)[0]
+    assert process.returncode == 130, text[-3000:]
+    assert "the same command goes on from there" in text
+    assert "Traceback" not in text
+    stopped = torch.load(state, weights_only=True)["requeue_stats"]["num_steps_done"]
+    assert stopped > 20
+    restarts = place.scalars("stopped")["env/worker_restarts"]
+    assert restarts[-1][1] >= 1
+
+    again = ("habitat_baselines.load_resume_state_config=False", *own)
+    place.run("dreamer_bullet", f"habitat_baselines.total_num_steps={stopped + 40}", *again)
+    latest = torch.load(place.checkpoints("stopped") / "latest.pth", weights_only=True)
+    assert stopped + 40 <= latest["extra_state"]["step"] < stopped + 42
+    learned = place.scalars("stopped")["reward"]
+    steps = [step for step, _ in learned]
+    assert steps == sorted(set(steps))
+
+
+def test_stock_ppo_trains_on_the_same_task(ppo: Path) -> None:
+    content = torch.load(ppo, weights_only=False)
+    assert content["extra_state"]["step"] == 64
+    assert content["config"].habitat.simulator.type == "Bullet-v0"
+
+
+def test_the_stock_evaluator_runs_our_policy(trained: Path, place: Workplace) -> None:
+    text = place.run(
+        "dreamer_bullet",
+        "habitat_baselines.evaluate=True",
+        "habitat_baselines.trainer_name=ppo",
+        "habitat_baselines.rl.policy.main_agent.name=DreamerPolicy",
+        "habitat_baselines.load_resume_state_config=False",
+        f"habitat_baselines.eval_ckpt_path_dir={trained}/ckpt.1.pth",
+        "habitat_baselines.tensorboard_dir=tb/stock",
+        "habitat_baselines.test_episode_count=3",
+    )
+    assert "Traceback" not in text
+    scalars = place.scalars("stock")
+    assert scalars["eval_metrics/success"][0][0] == STEPS
+
+
+def test_one_table_of_both_agents_and_the_shortest_path(
+    trained: Path, ppo: Path, place: Workplace, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import json
+
+    from dreamer_nav.habitat.compare import main
+
+    file = place.folder / "table.json"
+    words = [str(trained / "latest.pth"), "--ppo", str(ppo), "--episodes", "3", "--json", str(file)]
+    assert main(words) == 0
+    assert "SPL" in capsys.readouterr().out
+    report = json.loads(file.read_text())
+    assert list(report["policies"]) == ["dreamer", "ppo", "shortest path", "greedy", "random"]
+    played = [[e["episode_id"] for e in v] for v in report["episodes"].values()]
+    assert played == [["0", "1", "2"]] * 5
+    assert report["policies"]["shortest path"]["spl"]["n"] == 3
+
+
+def test_the_agent_plays_through_habitats_benchmark(
+    trained: Path, place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import habitat
+
+    from dreamer_nav.habitat.agent import DreamerAgent
+
+    monkeypatch.chdir(place.folder)
+    file = place.checkpoints("dreamer_bullet").with_name("dreamer_bullet.run") / "habitat.yaml"
+    benchmark = habitat.Benchmark(str(file))
+    agent = DreamerAgent(trained / "ckpt.1.pth")
+    metrics = benchmark.evaluate(agent, num_episodes=2)
+    assert 0 <= metrics["spl"] <= 1
+    assert metrics["distance_to_goal"] > 0
+    observation = benchmark._env.reset()
+    agent.reset()
+    assert agent.act(observation)["action"] in range(4)
+    del observation["pointgoal_with_gps_compass"]
+    with pytest.raises(ValueError, match="needs the sensor pointgoal"):
+        agent.act(observation)
