@@ -85,7 +85,10 @@ def tops(names: Iterable[str]) -> set[str]:
     return {name.partition(".")[0] for name in names}
 
 
-AGENT = modules_of("dreamer_nav")
+EVERY = modules_of("dreamer_nav")
+# The plugin of habitat-baselines: on top of the agent, which does not know it; the one place that names a simulator.
+PLUGIN = {name: tree for name, tree in EVERY.items() if name.startswith("dreamer_nav.habitat")}
+AGENT = {name: tree for name, tree in EVERY.items() if name not in PLUGIN}
 ADAPTERS = modules_of("sim_adapters")
 
 
@@ -140,6 +143,23 @@ def test_the_agent_names_no_simulator(name: str) -> None:
         )
     }
     assert not found | inside
+
+
+@pytest.mark.parametrize("name", sorted(AGENT))
+def test_the_agent_does_not_import_the_plugin(name: str) -> None:
+    found = set(imported(ast.walk(AGENT[name])))
+    assert not {target for target in found if target.startswith("dreamer_nav.habitat")}
+
+
+@pytest.mark.parametrize("name", sorted(PLUGIN))
+def test_the_plugin_imports_neither_the_command_nor_the_exporter(name: str) -> None:
+    found = set(imported(ast.walk(PLUGIN[name])))
+    assert not {t for t in found if t.startswith(("dreamer_nav.cli", "dreamer_nav_export"))}
+
+
+def test_what_hydra_imports_in_every_program_imports_next_to_nothing() -> None:
+    (name,) = (name for name in PLUGIN if ".plugin." in name)
+    assert tops(imported(import_time_nodes(PLUGIN[name]))) == {"__future__", "hydra", "sys"}
 
 
 @pytest.mark.parametrize("name", sorted(AGENT))

@@ -15,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 EXPORT = ROOT / "export"
 HOOK = ("dreamer_nav_habitat_hook.py", "dreamer_nav_habitat_hook.pth")
+PLUGIN = "hydra_plugins/dreamer_nav_search_path.py"
 
 pytestmark = pytest.mark.slow
 
@@ -86,6 +87,14 @@ def test_the_wheel_ships_the_presets(shipped: set[str]) -> None:
     assert {f"dreamer_nav/configs/{name}" for name in presets} <= shipped
 
 
+def test_the_wheel_ships_the_configurations_for_habitat_baselines(shipped: set[str]) -> None:
+    names = {
+        f"pointnav/{name}.yaml" for name in ("dreamer_bullet", "dreamer_pointnav", "ppo_bullet")
+    }
+    names.add("benchmark/nav/pointnav/pointnav_bullet.yaml")
+    assert {f"dreamer_nav/habitat/config/{name}" for name in names} <= shipped
+
+
 def test_the_wheel_ships_the_episode_files_and_type_markers(shipped: set[str]) -> None:
     bullet = ROOT / "sim_adapters" / "bullet" / "data"
     files = [
@@ -108,8 +117,11 @@ def test_the_wheel_has_no_other_top_level_name(shipped: set[str]) -> None:
     assert {top for top in tops if not top.endswith(".dist-info")} == {
         "dreamer_nav",
         "sim_adapters",
+        "hydra_plugins",
         *HOOK,
     }
+    # A namespace package: with an __init__.py it would hide the plugins of others.
+    assert {name for name in shipped if name.startswith("hydra_plugins")} == {PLUGIN}
     assert not {name for name in shipped if "__pycache__" in name or name.endswith(".pyc")}
 
 
@@ -118,7 +130,7 @@ def test_every_module_of_the_checkout_is_in_the_wheel(shipped: set[str]) -> None
         path.relative_to(ROOT).as_posix()
         for package in ("dreamer_nav", "sim_adapters")
         for path in (ROOT / package).rglob("*.py")
-        if path.name not in HOOK  # beside the packages
+        if path.name not in (*HOOK, Path(PLUGIN).name)  # beside the packages
     }
     assert modules <= shipped
     assert set(HOOK) <= shipped

@@ -66,7 +66,9 @@ def test_the_configuration_written_for_workers_is_read_back(place: Workplace) ->
     read = compose(str(place.folder / "habitat.yaml"), [], Choice())
     OmegaConf.set_readonly(config, False)
     add_measures(config.habitat)
-    assert OmegaConf.to_container(read.habitat) == OmegaConf.to_container(config.habitat)
+    assert OmegaConf.to_container(read.habitat) == OmegaConf.to_container(
+        config.habitat, resolve=True
+    )
 
 
 def refused(trainer: Any, verb: str) -> str:
