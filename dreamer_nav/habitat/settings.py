@@ -99,9 +99,13 @@ def run_config(config: Any) -> Config:
 def evaluation_config(config: Any, ours: Config, file: Path) -> Config:
     """The configuration `ours` of a trained agent, in the evaluation of `config`; writes `file`, its environment's.
 
+    How it is evaluated (time limit, sampling of actions) is what `config` says now, not what the training said.
+
     Raises:
         UsageError: a GPU that does not exist.
+        ConfigError: a preset or setting that does not exist.
     """
+    ours = replace(ours, eval=_preset(config.habitat_baselines.dreamer).eval)
     write_habitat(_with_video_cameras(config), file)
     return _checked(replace(ours, **_shared(config, ours, file)))
 

@@ -98,17 +98,37 @@ def workers_of(pid: int) -> list[int]:
     return [c for c in found if "worker.py" in Path(f"/proc/{c}/cmdline").read_text()]
 
 
-def until(condition: Any, process: subprocess.Popen[str]) -> None:
-    for _ in range(3000):
-        if condition():
-            return
-        assert process.poll() is None, process.communicate()[0]
-        time.sleep(0.1)
-    raise AssertionError("it did not come to that")
+class Background:
+    """A training that is stopped by a signal."""
+
+    def __init__(self, place: Workplace, log: str, *words: str, **variables: str) -> None:
+        self.log = place.folder / log
+        with self.log.open("w") as file:
+            self.process = subprocess.Popen(
+                place.command("dreamer_bullet", "habitat_baselines.total_num_steps=100000", *words),
+                cwd=place.folder,
+                env={**place.environment(), **variables},
+                stdout=file,
+                stderr=subprocess.STDOUT,
+            )
+
+    def until(self, condition: Any) -> None:
+        for _ in range(3000):
+            if condition():
+                return
+            assert self.process.poll() is None, self.log.read_text()[-3000:]
+            time.sleep(0.1)
+        self.process.kill()
+        raise AssertionError("it did not come to that")
+
+    def end(self, signum: int) -> tuple[int, str]:
+        """Exit status and output after a signal."""
+        self.process.send_signal(signum)
+        return self.process.wait(timeout=300), self.log.read_text()
 
 
 @pytest.mark.skipif(not Path("/proc").is_dir(), reason="finds workers in /proc")
-def test_a_killed_worker_costs_an_episode_and_sigterm_leaves_a_run_that_goes_on(
+def test_a_killed_worker_costs_an_episode_and_signals_leave_a_run_that_goes_on(
     place: Workplace,
 ) -> None:
     own = (
@@ -116,35 +136,44 @@ def test_a_killed_worker_costs_an_episode_and_sigterm_leaves_a_run_that_goes_on(
         "habitat_baselines.tensorboard_dir=tb/stopped",
     )
     state = place.checkpoints("stopped") / ".habitat-resume-state.pth"
-    process = subprocess.Popen(
-        place.command("dreamer_bullet", "habitat_baselines.total_num_steps=100000", *own),
-        cwd=place.folder,
-        env=place.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    until(state.is_file, process)
-    os.kill(workers_of(process.pid)[0], signal.SIGKILL)
+    training = Background(place, "first.log", *own)
+    training.until(state.is_file)
+    os.kill(workers_of(training.process.pid)[0], signal.SIGKILL)
     age = state.stat().st_mtime_ns
-    until(lambda: state.stat().st_mtime_ns != age, process)
-    process.send_signal(signal.SIGTERM)
-    text = process.communicate(timeout=300)[0]
-    assert process.returncode == 130, text[-3000:]
+    training.until(lambda: state.stat().st_mtime_ns != age)
+    status, text = training.end(signal.SIGTERM)
+    assert status == 130, text[-3000:]
     assert "the same command goes on from there" in text
     assert "Traceback" not in text
-    stopped = torch.load(state, weights_only=True)["requeue_stats"]["num_steps_done"]
-    assert stopped > 20
-    restarts = place.scalars("stopped")["env/worker_restarts"]
-    assert restarts[-1][1] >= 1
+    first = steps_done(state)
+    assert first > 20
+    assert place.scalars("stopped")["env/worker_restarts"][-1][1] >= 1
+
+    # In a SLURM batch job, whose scontrol is a stand-in here.
+    tools = place.folder / "bin"
+    tools.mkdir()
+    (tools / "scontrol").write_text('#!/bin/sh\necho "$@" > requeued\n')
+    (tools / "scontrol").chmod(0o755)
+    slurm = {"SLURM_JOB_ID": "17", "SLURM_JOB_NAME": "nav"}
+    path = f"{tools}{os.pathsep}{os.environ['PATH']}"
+    training = Background(place, "second.log", *own, PATH=path, **slurm)
+    training.until(lambda: steps_done(state) > first)
+    status, text = training.end(signal.SIGUSR1)
+    assert status == 0, text[-3000:]
+    assert (place.folder / "requeued").read_text() == "requeue 17\n"
+    second = steps_done(state)
+    assert "different configuration" not in text
 
     again = ("habitat_baselines.load_resume_state_config=False", *own)
-    place.run("dreamer_bullet", f"habitat_baselines.total_num_steps={stopped + 40}", *again)
+    place.run("dreamer_bullet", f"habitat_baselines.total_num_steps={second + 40}", *again)
     latest = torch.load(place.checkpoints("stopped") / "latest.pth", weights_only=True)
-    assert stopped + 40 <= latest["extra_state"]["step"] < stopped + 42
-    learned = place.scalars("stopped")["reward"]
-    steps = [step for step, _ in learned]
+    assert second + 40 <= latest["extra_state"]["step"] < second + 42
+    steps = [step for step, _ in place.scalars("stopped")["reward"]]
     assert steps == sorted(set(steps))
+
+
+def steps_done(state: Path) -> int:
+    return int(torch.load(state, weights_only=True)["requeue_stats"]["num_steps_done"])
 
 
 def test_stock_ppo_trains_on_the_same_task(ppo: Path) -> None:
