@@ -65,7 +65,7 @@ class Workplace:
             env=self.environment(),
             capture_output=True,
             text=True,
-            timeout=500,
+            timeout=900,
         )
         text = done.stdout + done.stderr
         assert done.returncode == rc, text[-4000:]
