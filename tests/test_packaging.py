@@ -93,6 +93,7 @@ def test_the_wheel_ships_the_configurations_for_habitat_baselines(shipped: set[s
     }
     names.add("benchmark/nav/pointnav/pointnav_bullet.yaml")
     assert {f"dreamer_nav/habitat/config/{name}" for name in names} <= shipped
+    assert "dreamer_nav/habitat/config_without_sim/pointnav/dreamer_pointnav.yaml" in shipped
 
 
 def test_the_wheel_ships_the_episode_files_and_type_markers(shipped: set[str]) -> None:

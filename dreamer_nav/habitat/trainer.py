@@ -79,6 +79,7 @@ class DreamerTrainer(BaseRLTrainer):
         self._folder = Path(theirs.checkpoint_folder)
         self._folder.mkdir(parents=True, exist_ok=True)
         logger.add_filehandler(theirs.log_file)
+        self._say_where()
         self._settings = run_config(self.config)
         self._window = MeasureWindow(int(theirs.rl.ppo.reward_window_size))
         self._written, self._seconds_before, run_id = 0, 0.0, None
@@ -216,6 +217,11 @@ class DreamerTrainer(BaseRLTrainer):
         self._window.load_state_dict(stats["window_episode_stats"])
         return run_folder(self.config) / "checkpoints" / resume["checkpoint"]
 
+    def _say_where(self) -> None:
+        """Without habitat_sim a configuration's usual simulator may not be this one."""
+        habitat = self.config.habitat
+        logger.info(f"Simulator {habitat.simulator.type}, episodes {habitat.dataset.data_path}")
+
     # ------------------------------------------------------------ evaluation
 
     def eval(self) -> None:
@@ -239,6 +245,7 @@ class DreamerTrainer(BaseRLTrainer):
                 "checkpoint file or a folder of them"
             )
         logger.add_filehandler(theirs.log_file)
+        self._say_where()
         with get_writer(self.config, flush_secs=self.flush_secs) as writer:
             for number, file in found:
                 self._eval_checkpoint(str(file), writer, number)

@@ -6,6 +6,7 @@ so unmodified `python -m habitat_baselines.run --config-name=pointnav/dreamer_po
 
 from __future__ import annotations
 
+import importlib.util
 import sys
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -20,5 +21,9 @@ class DreamerNavSearchPath(SearchPathPlugin):
         if "habitat_baselines" not in sys.modules:
             return
         search_path.append(provider="dreamer-nav", path="pkg://dreamer_nav.habitat.config")
+        if importlib.util.find_spec("habitat_sim") is None:  # dreamer_pointnav is dreamer_bullet
+            search_path.prepend(
+                provider="dreamer-nav", path="pkg://dreamer_nav.habitat.config_without_sim"
+            )
         # Not before: Hydra imports this module in the middle of `import habitat`.
         import dreamer_nav.habitat.register  # noqa: F401

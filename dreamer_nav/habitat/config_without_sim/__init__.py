@@ -1,0 +1,1 @@
+"""What habitat-baselines finds before `dreamer_nav.habitat.config` where habitat_sim is not installed."""
