@@ -154,8 +154,7 @@ class _Task:
     config: Config  # the run's, with the environment of the evaluation
     episodes: int
     label: str
-    has_goals: bool
-    references: Mapping[str, Callable[[gym.Env], Any]]  # the simulator's own baselines, by name
+    baselines: Mapping[str, Callable[[gym.Env], Any]]  # they look at no picture; all but random
 
     def make_env(self) -> gym.Env:
         return build_env(self.config)
@@ -163,8 +162,9 @@ class _Task:
     def make_blind_env(self) -> gym.Env:
         """An environment for policies that look at no picture: without the cost of rendering."""
         env = self.make_env()
-        if self.has_goals:
-            env.unwrapped.stop_rendering()  # type: ignore[attr-defined]
+        stop = getattr(env.unwrapped, "stop_rendering", None)
+        if stop is not None:
+            stop()
         return env
 
     @property
@@ -240,6 +240,7 @@ def _choose_task(
     subject: Subject, overrides: dict[str, Any], episodes_file: Path | None, episodes: int | None
 ) -> _Task:
     from sim_adapters.episodes import EpisodeFileError
+    from sim_adapters.nav_baselines import baseline_makers
 
     if episodes_file is not None:
         overrides["episodes"] = str(Path(episodes_file).absolute())
@@ -258,8 +259,7 @@ def _choose_task(
         if subject.action is not None:
             check_spaces(subject.obs, subject.action, subject.config, env)
         there = fixed_episodes(env)
-        has_goals = _has_goals(env)
-        references: Mapping[str, Any] = getattr(env.unwrapped, "reference_policies", dict)()
+        baselines = baseline_makers(env)
     finally:
         env.close()
     if episodes is None:
@@ -271,7 +271,7 @@ def _choose_task(
             f"{episodes} episodes were asked for and the set holds {there}; "
             f"ask for at most {there}, or give another set (--episodes-file)."
         )
-    return _Task(config, episodes, _label(settings, overrides), has_goals, references)
+    return _Task(config, episodes, _label(settings, overrides), baselines)
 
 
 def check_spaces(
@@ -305,12 +305,6 @@ def check_spaces(
         raise UsageError(f"The agent gives {taken}; the environment takes {action}.")
 
 
-def _has_goals(env: gym.Env) -> bool:
-    from sim_adapters.pointgoal import NavigationTask
-
-    return isinstance(env.unwrapped, NavigationTask)
-
-
 def _label(env: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
     """A file name that tells episode sets apart: val, val-tier_apartment, episodes_mine."""
     parts = [str(env.get("split", env["name"]))]
@@ -324,14 +318,9 @@ def _label(env: Mapping[str, Any], overrides: Mapping[str, Any]) -> str:
 
 def _baselines(task: _Task) -> dict[str, Policy]:
     """Policies that look at no picture."""
-    policies: dict[str, Policy] = {}
-    for name, make in task.references.items():
-        policies[name] = EpisodewisePolicy(make)
-    if task.has_goals:
-        from sim_adapters.nav_baselines import GreedyPolicy, ShortestPathPolicy
-
-        policies["shortest path"] = EpisodewisePolicy(ShortestPathPolicy)
-        policies["greedy"] = EpisodewisePolicy(GreedyPolicy)
+    policies: dict[str, Policy] = {
+        name: EpisodewisePolicy(make) for name, make in task.baselines.items()
+    }
     policies["random"] = UniformPolicy()
     return policies
 

@@ -23,6 +23,7 @@ class LocalEnv:
         self.spec = spec
         self._env: Any = None
         self._request: Dict[str, Any] = {}
+        self._policies: Dict[str, Any] = {}
 
     def start(self) -> None:
         """Builds the environment."""
@@ -39,7 +40,8 @@ class LocalEnv:
 
     def receive(self, timeout_s: float) -> Dict[str, Any]:
         """Does what the request says."""
-        reply: Dict[str, Any] = wire.to_plain(worker.answer(self._env, self._request), "reply")
+        answered = worker.answer(self._env, self._request, self._policies)
+        reply: Dict[str, Any] = wire.to_plain(answered, "reply")
         return reply
 
     def ask_to_close(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Dict, List, Optional, Protocol
+from typing import Any, Callable, Dict, List, Optional, Protocol
 
 import gymnasium
 import numpy as np
@@ -35,6 +35,19 @@ def navigation_task(env: gymnasium.Env[Any, Any]) -> NavigationTask:
             f"the navigation baselines need a NavigationTask, got {type(inner).__name__}"
         )
     return inner
+
+
+def baseline_makers(env: gymnasium.Env[Any, Any]) -> Dict[str, Callable[[Any], Policy]]:
+    """The baselines that look at no picture, by name: what makes a policy for an environment.
+
+    The simulator's own come first, and its own "shortest path" is preferred: a robot that moves by physics cannot be
+    planned for by moving it about. Where there are no goals there are none but these.
+    """
+    own = dict(getattr(env.unwrapped, "reference_policies", dict)())
+    if isinstance(env.unwrapped, NavigationTask):
+        own.setdefault("shortest path", ShortestPathPolicy)
+        own["greedy"] = GreedyPolicy
+    return own
 
 
 class RandomPolicy:

@@ -104,7 +104,7 @@ class NavigationTask(Protocol):
         """Whether `position`, at geodesic `distance_m` from the goal, is near enough to it."""
 
     def stop_rendering(self) -> None:
-        """Give no pictures from now on where that saves time, for policies that look at none."""
+        """Give black pictures from now on where that saves time, for policies that look at none."""
 
 
 class EpisodeSource(Protocol):
@@ -379,8 +379,10 @@ class PointGoalEnv(gymnasium.Env):
         return len(self.episodes) if isinstance(self.episodes, FixedEpisodes) else None
 
     def stop_rendering(self) -> None:
-        """Give no pictures from now on, for policies that look at none."""
-        self.simulator.observe = dict  # type: ignore[method-assign]
+        """Give black pictures from now on, for policies that look at none."""
+        parts = self.simulator.observation_space.spaces.items()
+        black = {key: np.zeros(space.shape, space.dtype) for key, space in parts}  # type: ignore[arg-type]
+        self.simulator.observe = lambda: dict(black)  # type: ignore[method-assign]
 
     def _distance(self, position: Sequence[float]) -> float:
         distance = float(self.simulator.distance_to_goal(position))

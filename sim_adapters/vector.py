@@ -376,8 +376,30 @@ class VectorEnv(gymnasium.vector.VectorEnv):
             RemoteError: the method raised; the environment goes on.
             WorkerError: the worker died or hung in it; its next step is truncated.
         """
-        self._check_idle("call")
         request = {"op": "call", "name": name, "args": args, "kwargs": kwargs}
+        return self._ask(index, request)
+
+    def baselines_at(self, index: int) -> List[str]:
+        """Names of the baselines that one environment's process can play; see `baseline_makers`."""
+        return list(self._ask(index, {"op": "baselines"}))
+
+    def act_at(self, index: int, name: str, observation: Any, is_first: bool) -> Any:
+        """The action of baseline `name` in one environment, chosen in its process.
+
+        Args:
+            index: the environment.
+            name: of `baselines_at`.
+            observation: the environment's last one; pictures may be left out.
+            is_first: whether it is the first of an episode.
+
+        Raises:
+            RemoteError, WorkerError: see `call_at`.
+        """
+        request = {"op": "act", "name": name, "observation": observation, "is_first": is_first}
+        return self._ask(index, request)
+
+    def _ask(self, index: int, request: Dict[str, Any]) -> Any:
+        self._check_idle("call")
         self._await_start(index)
         self._envs[index].send(request)
         return self._envs[index].receive(self.step_timeout_s)["value"]

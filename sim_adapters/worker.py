@@ -49,8 +49,11 @@ def describe_env(env: Any) -> Dict[str, Any]:
     }
 
 
-def answer(env: Any, request: Dict[str, Any]) -> Dict[str, Any]:
-    """The reply to one request; what the environment raises passes through."""
+def answer(env: Any, request: Dict[str, Any], policies: Dict[str, Any]) -> Dict[str, Any]:
+    """The reply to one request; what the environment raises passes through.
+
+    `policies` are the baselines that play here, by name.
+    """
     op = request["op"]
     if op == "step":
         observation, reward, terminated, truncated, info = env.step(request["action"])
@@ -66,6 +69,10 @@ def answer(env: Any, request: Dict[str, Any]) -> Dict[str, Any]:
         return {"observation": _as_arrays(observation), "info": info}
     if op == "call":
         return {"value": _call(env, request["name"], request["args"], request["kwargs"])}
+    if op == "baselines":
+        return {"value": list(_baseline_makers(env))}
+    if op == "act":
+        return {"value": _act(env, request, policies)}
     if op == "close":
         env.close()
         return {}
@@ -88,6 +95,21 @@ def _call(env: Any, name: str, args: List[Any], kwargs: Dict[str, Any]) -> Any:
     return found(*args, **kwargs) if callable(found) else found
 
 
+def _baseline_makers(env: Any) -> Dict[str, Callable[[Any], Any]]:
+    from sim_adapters.nav_baselines import baseline_makers
+
+    return baseline_makers(env)
+
+
+def _act(env: Any, request: Dict[str, Any], policies: Dict[str, Any]) -> Any:
+    """The action of a baseline, which is made anew for every episode."""
+    name = request["name"]
+    if request["is_first"]:
+        policies[name] = _baseline_makers(env)[name](env)
+        policies[name].reset()
+    return policies[name].act(request["observation"])
+
+
 def describe_error(err: BaseException) -> Dict[str, Any]:
     """An exception as plain values; `missing` is the module that an import did not find."""
     text = "".join(traceback.format_exception(type(err), err, err.__traceback__))
@@ -102,10 +124,11 @@ def describe_error(err: BaseException) -> Dict[str, Any]:
 
 
 def _serve(wire: Any, channel: Any, env: Any) -> None:
+    policies: Dict[str, Any] = {}
     while True:
         request = channel.receive()
         try:
-            reply = wire.pack({"ok": answer(env, request)})
+            reply = wire.pack({"ok": answer(env, request, policies)})
         except Exception as err:
             reply = wire.pack({"error": describe_error(err)})
         channel.send_buffers(reply)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Optional, Tuple
+import contextlib
+import functools
+from typing import Any, Callable, Dict, Optional, Tuple
 
 import gymnasium
 import numpy as np
@@ -58,9 +60,43 @@ class WorkerEnv(gymnasium.Env):
             raise WorkerError(f"the simulator failed in the evaluation: {info['worker_failed']}")
         return _first(observation), float(rewards[0]), bool(ends[0]), bool(cuts[0]), info
 
+    def stop_rendering(self) -> None:
+        """Give no pictures from now on, if the environment can."""
+        with contextlib.suppress(RemoteError):  # it has no such method
+            self._vector.call_at(0, "stop_rendering")
+
+    def reference_policies(self) -> Dict[str, Callable[[gymnasium.Env], Any]]:
+        """The baselines that the worker can play, by name: what makes a policy for a `WorkerEnv`."""
+        names = self._vector.baselines_at(0)
+        return {name: functools.partial(_WorkerBaseline, name=name) for name in names}
+
+    def baseline_action(self, name: str, observation: Any, is_first: bool) -> Any:
+        """The action of baseline `name`, chosen in the worker; see `VectorEnv.act_at`."""
+        return self._vector.act_at(0, name, observation, is_first)
+
     def close(self) -> None:
         """End the worker; a second call does nothing."""
         self._vector.close()
+
+
+class _WorkerBaseline:
+    """A baseline that chooses in the worker, where its simulator is."""
+
+    def __init__(self, env: gymnasium.Env, name: str) -> None:
+        self._env: Any = env.unwrapped
+        self._name = name
+        self._is_first = True
+
+    def reset(self) -> None:
+        """Begin an episode."""
+        self._is_first = True
+
+    def act(self, observation: Dict[str, np.ndarray]) -> Any:
+        """Return the action; pictures stay here, for no baseline looks at them."""
+        vectors = {k: v for k, v in observation.items() if v.ndim < 2}
+        action = self._env.baseline_action(self._name, vectors, self._is_first)
+        self._is_first = False
+        return action
 
 
 def _first(batch: Any) -> Any:

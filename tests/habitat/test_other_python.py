@@ -67,4 +67,4 @@ def test_training_and_evaluation_play_in_the_other_python(tmp_path: Path) -> Non
         assert done.returncode == 0, done.stderr[-2000:]
     report = json.loads((tmp_path / "run" / "eval" / "val-000000060.json").read_text())
     assert report["policies"]["dreamer"]["success"]["n"] == 2
-    assert set(report["policies"]) == {"dreamer", "random"}
+    assert set(report["policies"]) == {"dreamer", "shortest path", "greedy", "random"}

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from sim_adapters import registry
+from sim_adapters.nav_baselines import GreedyPolicy, ShortestPathPolicy, run_episode
 from sim_adapters.remote import EnvSpec, WorkerError
 from sim_adapters.worker_env import WorkerEnv
 
@@ -56,4 +57,32 @@ def test_a_dead_worker_ends_the_evaluation() -> None:
     os.kill(env._vector._envs[0].pid, signal.SIGKILL)
     with pytest.raises(WorkerError, match="failed in the evaluation: was killed by SIGKILL"):
         env.step(env.action_space.sample())
+    env.close()
+
+
+def test_the_baselines_play_in_the_worker_as_they_play_here() -> None:
+    options = {**ROOM, "max_steps": 60}
+    local = registry.make("bullet", **options)
+    remote = WorkerEnv(EnvSpec("bullet", options))
+    try:
+        remote.stop_rendering()
+        policies = remote.reference_policies()
+        assert list(policies) == ["shortest path", "greedy"]
+        for name, here in (("shortest path", ShortestPathPolicy), ("greedy", GreedyPolicy)):
+            for index in (0, 3):
+                expected = run_episode(local, here(local), options={"index": index})
+                policy = policies[name](remote)
+                assert run_episode(remote, policy, options={"index": index}) == expected
+        assert run_episode(remote, policies["shortest path"](remote), options={"index": 1})[
+            "success"
+        ]
+    finally:
+        local.close()
+        remote.close()
+
+
+def test_an_environment_without_goals_has_no_baselines() -> None:
+    env = WorkerEnv(EnvSpec("dummy", {"task": "point"}))
+    env.stop_rendering()
+    assert env.reference_policies() == {}
     env.close()
