@@ -201,6 +201,13 @@ def _eval(words: list[str]) -> None:
         metavar="FILE",
         help="a PointNav-v1 episode file (json.gz) [the environment's own episodes]",
     )
+    parser.add_argument(
+        "--scenes",
+        nargs="+",
+        default=[],
+        metavar="SCENE",
+        help="play the episodes in each of these scenes; figures of each and of all",
+    )
     parser.add_argument("--video", action="store_true", help="write videos with a top-down map")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures to a file")
     parser.add_argument(
@@ -225,10 +232,12 @@ def _eval(words: list[str]) -> None:
     env = _env_settings(settings)
     if args.episodes_file is not None:
         require(args.episodes_file, "episode file")
+    _check_scenes(args, env)
     options = {
         "episodes": args.episodes,
         "env_overrides": env,
         "episodes_file": args.episodes_file,
+        "scenes": args.scenes,
         "video": args.video,
         "json_path": args.json,
         "baselines": args.baselines,
@@ -246,6 +255,16 @@ def _eval(words: list[str]) -> None:
     from dreamer_nav.evaluate import evaluate_policy, run_subject
 
     evaluate_policy(run_subject(path, args.device), **options)
+
+
+def _check_scenes(args: argparse.Namespace, env: dict[str, object]) -> None:
+    if not args.scenes:
+        return
+    if args.episodes_file is not None or "scene" in env:
+        other = "--env.scene" if "scene" in env else "--episodes-file"
+        raise UsageError(f"--scenes draws episodes in each scene, so {other} does not go with it")
+    if len(set(args.scenes)) < len(args.scenes):
+        raise UsageError("--scenes was given the same scene twice")
 
 
 def _eval_preset(args: argparse.Namespace, options: dict[str, Any]) -> None:
@@ -269,7 +288,17 @@ def _eval_policy_file(path: Path, device: str | None, options: dict[str, Any]) -
 
 
 def _report(parser: Parser, args: argparse.Namespace, settings: list[str]) -> None:
-    for name in ("policy", "preset", "episodes", "episodes_file", "video", "baselines", "device"):
+    names = (
+        "policy",
+        "preset",
+        "episodes",
+        "episodes_file",
+        "scenes",
+        "video",
+        "baselines",
+        "device",
+    )
+    for name in names:
         if getattr(args, name) != parser.get_default(name):
             settings = [*settings, f"--{name.replace('_', '-')}"]
     if settings:

@@ -17,7 +17,13 @@ from dreamer_nav.config import Config
 from dreamer_nav.episode_video import EpisodeRecorder
 from dreamer_nav.failures import UsageError
 from dreamer_nav.presets import to_dict
-from dreamer_nav.report import format_table, report_json, summarize
+from dreamer_nav.report import (
+    format_scenes,
+    format_table,
+    report_json,
+    scenes_json,
+    summarize,
+)
 from dreamer_nav.rollouts import (
     AgentPolicy,
     EpisodeResult,
@@ -149,11 +155,10 @@ def baselines_subject(preset: str, config: Config) -> Subject:
 
 @dataclass(frozen=True)
 class _Task:
-    """What is evaluated: in which environment, how many episodes, a name for files."""
+    """What is evaluated: in which environment, how many episodes, beside which baselines."""
 
     config: Config  # the run's, with the environment of the evaluation
     episodes: int
-    label: str
     baselines: Mapping[str, Callable[[gym.Env], Any]]  # they look at no picture; all but random
 
     def make_env(self) -> gym.Env:
@@ -181,6 +186,7 @@ def evaluate_policy(
     episodes: int | None = None,
     env_overrides: Mapping[str, Any] | None = None,
     episodes_file: Path | None = None,
+    scenes: Sequence[str] = (),
     video: bool = False,
     json_path: Path | None = None,
     baselines: bool = True,
@@ -194,6 +200,8 @@ def evaluate_policy(
             or as many as the environment's list has.
         env_overrides: settings of the environment on top of the run's `eval.env`.
         episodes_file: a PointNav-v1 file to use instead of the environment's episodes.
+        scenes: play `episodes` in each of these, the environment's option `scene`; the figures are of all together
+            and of each.
         video: record the first episodes; see `EpisodeRecorder`.
         json_path: where the figures go besides the subject's folder, as eval/<set>-<step>.json.
         baselines: play the same episodes with the random, greedy and shortest-path policies
@@ -209,21 +217,35 @@ def evaluate_policy(
     """
     if video and subject.folder is None:
         raise UsageError("videos go into a run's folder; evaluate the run to get some")
-    task = _choose_task(subject, dict(env_overrides or {}), episodes_file, episodes)
+    overrides = dict(env_overrides or {})
+    each = [{**overrides, "scene": scene} for scene in scenes] or [overrides]
+    tasks = [_choose_task(subject, settings, episodes_file, episodes) for settings in each]
     recorder = EpisodeRecorder() if video else None
     own = {} if subject.policy is None else {subject.name: subject.policy}
-    results = _play({**own, **(others or {})}, task, baselines, recorder)
-    summaries = {name: summarize(played) for name, played in results.items()}
-    report = {**_context(subject, task), **report_json(summaries, results)}
-    scores = _scores(subject, task, report)
+    played = [_play({**own, **(others or {})}, task, baselines, recorder) for task in tasks]
+    results = _together(played)
+    summaries = {name: summarize(episodes) for name, episodes in results.items()}
+    report = {**_context(subject, tasks[0]), **report_json(summaries, results)}
+    scores = None if scenes else _scores(subject, tasks[0], report)
     if scores is not None:
         report["scores"] = scores
-    heading = f"{task.title}: {subject.title}, {task.episodes} episodes"
+    title = " ".join([tasks[0].title, *scenes])
+    heading = f"{title}: {subject.title}, {sum(task.episodes for task in tasks)} episodes"
     print(f"{heading}, mean [95% interval]\n\n{format_table(summaries)}\n")
+    if scenes:
+        by_scene = {
+            scene: {name: summarize(episodes) for name, episodes in one.items()}
+            for scene, one in zip(scenes, played, strict=True)
+        }
+        report["scenes"] = scenes_json(by_scene)
+        print(f"{format_scenes(by_scene, summaries)}\n")
     if scores is not None:
         print(f"{format_report(scores, aggregates=False)}\n")
     written = [] if json_path is None else [Path(json_path)]
-    name = f"{task.label}-{subject.step:09d}"
+    label = _label(
+        tasks[0].config.env, {**overrides, "scene": "+".join(scenes)} if scenes else overrides
+    )
+    name = f"{label}-{subject.step:09d}"
     if subject.folder is not None:
         output = subject.folder / "eval" / f"{name}.json"
         output.parent.mkdir(exist_ok=True)
@@ -234,6 +256,19 @@ def evaluate_policy(
         written += recorder.write(subject.folder / "videos", name)
     print("\n".join(f"Written: {file}" for file in written))
     return report
+
+
+def _together(
+    played: Sequence[Mapping[str, list[EpisodeResult]]],
+) -> dict[str, list[EpisodeResult]]:
+    """The episodes of several tasks as those of one, by policy, numbered on."""
+    results: dict[str, list[EpisodeResult]] = {}
+    for one in played:
+        for name, episodes in one.items():
+            there = results.setdefault(name, [])
+            first = len(there)
+            there += [replace(episode, index=first + episode.index) for episode in episodes]
+    return results
 
 
 def _choose_task(
@@ -271,7 +306,7 @@ def _choose_task(
             f"{episodes} episodes were asked for and the set holds {there}; "
             f"ask for at most {there}, or give another set (--episodes-file)."
         )
-    return _Task(config, episodes, _label(settings, overrides), baselines)
+    return _Task(config, episodes, baselines)
 
 
 def check_spaces(

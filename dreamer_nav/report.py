@@ -11,7 +11,15 @@ import numpy as np
 from dreamer_nav.rollouts import EpisodeResult
 from dreamer_nav.text_table import aligned
 
-__all__ = ["Interval", "bootstrap_intervals", "format_table", "report_json", "summarize"]
+__all__ = [
+    "Interval",
+    "bootstrap_intervals",
+    "format_scenes",
+    "format_table",
+    "report_json",
+    "scenes_json",
+    "summarize",
+]
 
 LEVEL, RESAMPLES, SEED = 0.95, 10_000, 0
 _CHUNK = 2**22  # resampled episodes held at a time
@@ -36,6 +44,9 @@ class Interval(NamedTuple):
     low: float
     high: float
     n: int
+
+
+Summary = Mapping[str, Interval]
 
 
 def bootstrap_intervals(
@@ -88,6 +99,35 @@ def format_table(policies: Mapping[str, Mapping[str, Interval]]) -> str:
         cells = (_cell(summary.get(name), decimals) for summary in policies.values())
         lines.append([heading, *cells])
     return aligned(lines)
+
+
+def format_scenes(scenes: Mapping[str, Mapping[str, Summary]], every: Mapping[str, Summary]) -> str:
+    """Success and SPL: one column a policy, one line a scene and one for the average over all.
+
+    Args:
+        scenes: summaries by scene and policy.
+        every: summaries of all scenes together, by policy.
+    """
+    tables = []
+    for measure in ("success", "spl"):
+        heading, decimals = _ROWS[measure]
+        rows = [*scenes.items(), ("all scenes", every)]
+        lines = [[heading, *every]]
+        for scene, policies in rows:
+            lines.append([scene, *(_cell(policies[p].get(measure), decimals) for p in every)])
+        tables.append(aligned(lines))
+    return "\n\n".join(tables)
+
+
+def scenes_json(scenes: Mapping[str, Mapping[str, Summary]]) -> dict[str, Any]:
+    """Means and intervals by scene, policy and measure, as JSON holds them."""
+    return {
+        scene: {
+            policy: {name: interval._asdict() for name, interval in summary.items()}
+            for policy, summary in policies.items()
+        }
+        for scene, policies in scenes.items()
+    }
 
 
 def _cell(interval: Interval | None, decimals: int) -> str:

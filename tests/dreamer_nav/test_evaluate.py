@@ -491,3 +491,40 @@ def test_a_simulators_own_baselines_are_played_too(
     results = evaluate_policy(run_subject(run), episodes=3)["policies"]
     assert set(results) == {*POLICIES, "its own"}
     assert results["its own"] == results["shortest path"]
+
+
+class SceneTask(FlatTask):
+    """A task with an option that chooses the scene: in "far" ones the episodes end too early."""
+
+    def __init__(self, *, scene: str = "", **options: Any) -> None:
+        if scene not in ("", "near", "far"):
+            raise ValueError(f"there is no scene {scene!r}")
+        steps = {"max_steps": 1} if scene == "far" else {}
+        super().__init__(**{**options, **steps})
+
+
+def test_scenes_are_played_one_by_one_and_averaged(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    entry = Entry("tests.dreamer_nav.test_evaluate:SceneTask", "pip install flat", "", ())
+    monkeypatch.setitem(registry._ENTRIES, "flat", entry)
+    run = save_run(flat_config(), tmp_path / "run")
+    report = evaluate_policy(run_subject(run), episodes=4, scenes=["near", "far"])
+    own = {
+        scene: {name: summary["success"]["mean"] for name, summary in policies.items()}
+        for scene, policies in report["scenes"].items()
+    }
+    assert set(own["near"]) == set(POLICIES)
+    assert own["near"]["shortest path"] == 1.0
+    assert own["far"]["shortest path"] == 0.0
+    pooled = report["policies"]["shortest path"]["success"]
+    assert pooled["mean"] == 0.5
+    assert pooled["n"] == 8
+    assert 0.0 < pooled["low"] < 0.5 < pooled["high"] < 1.0
+    assert [e["index"] for e in report["episodes"]["random"]] == list(range(8))
+    lines = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("near ") and "1.00 [1.00, 1.00]" in line for line in lines)
+    assert any(line.startswith("all scenes ") for line in lines)
+    assert (run / "eval" / "val-scene_near_far-000000000.json").exists()
+    with pytest.raises(UsageError, match="there is no scene 'nar'"):
+        evaluate_policy(run_subject(run), episodes=4, scenes=["nar"])
