@@ -4,6 +4,7 @@
 
 VENV    ?= .venv
 HABITAT_VENV ?= .venv-habitat
+IGIBSON_VENV ?= .venv-igibson
 RUN     ?= runs/first
 PRESET  ?= pointgoal_room
 ARGS    ?=
@@ -38,6 +39,8 @@ help:
 	@echo 'make venv        only create or update the environment in VENV=$(VENV)'
 	@echo 'make habitat-env create or update the environment of habitat-lab in HABITAT_VENV=$(HABITAT_VENV) (Python 3.11)'
 	@echo 'make test-habitat the tests that need habitat-lab, in that environment'
+	@echo 'make igibson-env create or update the environment of iGibson in IGIBSON_VENV=$(IGIBSON_VENV) (Python 3.9; builds its renderer)'
+	@echo 'make test-igibson the tests that need iGibson, in this environment and that one'
 	@echo 'make clean       remove caches and build outputs (never runs, nor the environment)'
 	@echo 'Variables: PYTHON (3.10 to 3.12), VENV, RUN, PRESET, ARGS (more options of `dreamer-nav train`),'
 	@echo '           TORCH=cpu|cuda, TORCH_INDEX_URL, WORKERS (test processes)'
@@ -154,6 +157,42 @@ $(HABITAT_READY): pyproject.toml constraints.txt sim_adapters/habitat/hook/dream
 test-habitat: habitat-env
 	$(HABITAT_VENV)/bin/python -m pytest tests/habitat $(ARGS)
 
+# iGibson builds for Python 3.8 to 3.10 only, so it has an environment of its own; see docs/igibson.md. Its renderer is
+# compiled once (about five minutes); pip keeps the wheel. --no-deps: iGibson asks for pybullet-svl, for which there is no
+# wheel, and runs on the stock one. Without CUDAToolkit_ROOT a CUDA found on the way would be compiled in.
+IGIBSON         := 2.2.2
+# Python 3.9 by name, or pyenv's, whose command of that name answers only where it is the chosen version.
+IGIBSON_PYTHON  ?= $(shell for p in python3.9 "$$HOME"/.pyenv/versions/3.9.*/bin/python; do \
+	"$$p" -c 'import ensurepip' 2>/dev/null && { echo "$$p"; break; }; done)
+IGIBSON_READY   := $(IGIBSON_VENV)/.ready
+IGIBSON_PIP      = $(IGIBSON_VENV)/bin/python -m pip --disable-pip-version-check
+IGIBSON_REQUIRES := numpy==1.26.4 gym==0.22.0 'gymnasium>=1.0' pybullet==3.2.7 'scipy<1.14' 'opencv-python-headless<4.12' \
+	'networkx<3.3' 'bddl~=1.0.1' transforms3d Pillow PyYAML tqdm freetype-py matplotlib cloudpickle aenum GPUtil ipython \
+	future trimesh h5py gitpython py360convert six pandas packaging urllib3 progressbar
+
+.PHONY: igibson-env test-igibson
+
+igibson-env: $(IGIBSON_READY)
+
+$(IGIBSON_READY):
+	@if [ ! -x $(IGIBSON_VENV)/bin/python ]; then \
+		"$(IGIBSON_PYTHON)" -c 'import ensurepip, sys; sys.exit(sys.version_info[:2] != (3, 9))' 2>/dev/null \
+			|| { echo "IGIBSON_PYTHON=$(IGIBSON_PYTHON) (empty: none found) is not Python 3.9 with ensurepip, which iGibson $(IGIBSON) is tested with: name one, as in make igibson-env IGIBSON_PYTHON=/path/to/python3.9" >&2; exit 1; }; \
+		echo "$(IGIBSON_PYTHON) -m venv $(IGIBSON_VENV)"; \
+		"$(IGIBSON_PYTHON)" -m venv $(IGIBSON_VENV); \
+	fi
+	@for program in g++ make; do command -v $$program >/dev/null \
+		|| { echo "$$program is missing, which compiles iGibson's renderer (Debian, Ubuntu: apt install g++ make libegl-dev libgl-dev)" >&2; exit 1; }; done
+	@command -v cmake >/dev/null || $(IGIBSON_PIP) install --quiet 'cmake<4'
+	@echo "Installing iGibson $(IGIBSON); its renderer is compiled the first time, about five minutes"
+	@PATH="$$PATH:$(abspath $(IGIBSON_VENV))/bin" CUDAToolkit_ROOT=/nonexistent CMAKE_POLICY_VERSION_MINIMUM=3.5 \
+		$(IGIBSON_PIP) install --quiet --no-deps igibson==$(IGIBSON)
+	@$(IGIBSON_PIP) install --quiet $(IGIBSON_REQUIRES)
+	@touch $@
+
+test-igibson: venv igibson-env
+	$(BIN)/python -m pytest tests/igibson $(ARGS)
+
 clean:
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
-	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './$(HABITAT_VENV)/*' -not -path './.git/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -type d -not -path './$(VENV)/*' -not -path './$(HABITAT_VENV)/*' -not -path './$(IGIBSON_VENV)/*' -not -path './.git/*' -prune -exec rm -rf {} +

@@ -23,6 +23,7 @@ USER_ERRORS = {
     ),
     "sim_adapters.episodes": ("EpisodeFileError",),
     "sim_adapters.habitat.errors": ("HabitatError",),
+    "sim_adapters.igibson.errors": ("IGibsonError",),
     "sim_adapters.remote": ("EnvStartError", "WorkerError"),
     "sim_adapters.vector": ("WorkerFailed",),
     "dreamer_nav_export.errors": ("PolicyError",),

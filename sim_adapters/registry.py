@@ -224,3 +224,10 @@ register(
     "habitat-lab's PointNav (Gibson, MP3D, HM3D, your YAML) on habitat-sim or, without it, on PyBullet",
     requires=("habitat",),
 )
+register(
+    "igibson",
+    "sim_adapters.igibson.env:IGibsonEnv",
+    "make igibson-env, then --train.env_python .venv-igibson/bin/python (docs/igibson.md; a Python 3.9 of its own)",
+    "iGibson's PointNav in Gibson meshes and interactive scenes, or in a tiny room of our own",
+    requires=("igibson",),
+)

@@ -20,6 +20,7 @@ EYE_HEIGHT_M = 0.6
 MAX_WHEEL_RADPS = 10.0
 """Half a metre a second."""
 CASTER_AT_M = 0.13
+CASTER_RADIUS_M = 0.02
 #: links whose contact with the floor is no collision: the casters and the wheels
 GROUND_LINKS = (0, 1, 2, 3)
 CORNERS = 24
@@ -53,6 +54,7 @@ _URDF = """<?xml version="1.0"?>
 
 _CASTER = """  <link name="caster_{name}">
     <inertial><mass value="0.1"/><inertia ixx="1e-4" ixy="0" ixz="0" iyy="1e-4" iyz="0" izz="1e-4"/></inertial>
+    <visual><geometry><mesh filename="caster.obj"/></geometry></visual>
     <collision><geometry><sphere radius="{radius}"/></geometry></collision>
     <contact><lateral_friction value="0"/><rolling_friction value="0"/></contact>
   </link>
@@ -87,7 +89,7 @@ def write_robot(assets: Path) -> None:
     """Write the robot's files into models/tinybot of the folder `assets`."""
     folder = assets / "models" / "tinybot"
     folder.mkdir(parents=True, exist_ok=True)
-    radius = 0.02
+    radius = CASTER_RADIUS_M
     casters = "".join(
         _CASTER.format(name=name, radius=radius, x=x, z=radius + 0.001)
         for name, x in (("front", CASTER_AT_M), ("rear", -CASTER_AT_M))
@@ -108,10 +110,14 @@ def write_robot(assets: Path) -> None:
         eye_height=EYE_HEIGHT_M,
     )
     (folder / "tinybot.urdf").write_text(urdf, encoding="utf-8")
-    body = _cylinder(BODY_RADIUS_M, BODY_HEIGHT_M)
-    wheel = _cylinder(WHEEL_RADIUS_M, WHEEL_WIDTH_M)
-    (folder / "body.obj").write_text(body, encoding="utf-8")
-    (folder / "wheel.obj").write_text(wheel, encoding="utf-8")
+    # Without a visual mesh PyBullet shows a link's collision shape, for which iGibson wants files of its own assets.
+    meshes = {
+        "body": _cylinder(BODY_RADIUS_M, BODY_HEIGHT_M),
+        "wheel": _cylinder(WHEEL_RADIUS_M, WHEEL_WIDTH_M),
+        "caster": _cylinder(radius, 2 * radius),
+    }
+    for name, mesh in meshes.items():
+        (folder / f"{name}.obj").write_text(mesh, encoding="utf-8")
 
 
 def _cylinder(radius: float, height: float) -> str:

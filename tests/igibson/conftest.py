@@ -36,7 +36,7 @@ def tiny(data: Path) -> dict[str, Any]:
         "sensors": ["rgb", "depth"],
         "overrides": {
             "scene": "gibson",
-            "trav_map_erosion": 4,
+            "trav_map_erosion": 5,
             "vertical_fov": 79,
             "collision_ignore_link_a_ids": [0, 1, 2, 3],
         },

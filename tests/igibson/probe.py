@@ -106,7 +106,7 @@ class ProbeEnv(IGibsonEnv):
         return {"median": float(np.median(errors)), "rays": len(errors)}
 
 
-class RoomlessEnv(IGibsonEnv):
+class StockEnv(IGibsonEnv):
     """iGibson's own renderer settings on a driver that cannot run them."""
 
     def _build(self, *arguments: Any) -> Any:

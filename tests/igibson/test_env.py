@@ -158,9 +158,8 @@ def test_three_workers_of_two_kinds_and_two_pythons_play_at_once(build: Build, s
     rng = np.random.default_rng(0)
     ended = np.zeros(3, int)
     for _ in range(120):
-        observations, rewards, terminations, truncations, infos = vector.step(
-            rng.integers(3, size=3)
-        )
+        actions = rng.integers(3, size=3)
+        observations, rewards, terminations, truncations, _ = vector.step(actions)
         assert observations["pointgoal"].shape == (3, 2)
         assert np.isfinite(rewards).all()
         over = terminations | truncations
