@@ -72,6 +72,10 @@ def compose(config: str, choice: Choice) -> Dict[str, Any]:
     if choice.texture_randomization:
         settings["texture_randomization_freq"] = choice.texture_randomization
     if any(choice.image_size):
+        if len(choice.image_size) != 2 or min(choice.image_size) < 1:
+            raise IGibsonError(
+                f"image_size must be a side or (height, width), pixels, got {choice.image_size}"
+            )
         settings["image_height"], settings["image_width"] = choice.image_size
     robot = dict(settings.get("robot") or {})
     robot["name"] = choice.robot or robot.get("name", "")

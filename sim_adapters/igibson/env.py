@@ -7,6 +7,7 @@ import logging
 import math
 import random
 import shutil
+import sys
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 import gymnasium
@@ -113,6 +114,7 @@ class IGibsonEnv(gymnasium.Env):
             overrides=dict(overrides or {}),
         )
         self._config = compose(config, choice)
+        _check_times(self._config, action_timestep_s, physics_timestep_s)
         self._scenes = self._scenes or (str(self._config["scene_id"]),)
         for name in self._scenes:
             check_scene({**self._config, "scene_id": name})
@@ -158,6 +160,9 @@ class IGibsonEnv(gymnasium.Env):
             )
         except pybullet.error as error:
             raise IGibsonError(self._explain(str(error))) from error
+        finally:
+            if sys.exc_info()[0] is not None and pybullet.isConnected(0):
+                pybullet.disconnect(0)  # what was built so far
 
     def _explain(self, message: str) -> str:
         import igibson
@@ -399,3 +404,18 @@ class IGibsonEnv(gymnasium.Env):
 
 def _words(value: Any) -> Tuple[str, ...]:
     return (value,) if isinstance(value, str) and value else tuple(value)
+
+
+def _check_times(config: Mapping[str, Any], action_s: float, physics_s: float) -> None:
+    """Refuse what iGibson would refuse with a bare assertion."""
+    if not 0 < physics_s <= action_s or not (action_s / physics_s).is_integer():
+        raise IGibsonError(
+            "action_timestep_s must be a whole multiple of physics_timestep_s, "
+            f"got {action_s!r} and {physics_s!r}"
+        )
+    fall_m = 0.5 * 9.8 * action_s**2
+    if fall_m >= float(config.get("initial_pos_z_offset", 0.1)):
+        raise IGibsonError(
+            f"overrides: initial_pos_z_offset must be greater than {fall_m:.3f} m, what a robot falls in "
+            f"action_timestep_s={action_s}"
+        )

@@ -45,7 +45,7 @@ class ProbeEnv(IGibsonEnv):
         lengths = np.linalg.norm(np.diff(where, axis=0), axis=1)
         return {
             **info,
-            "return": float(np.sum(rewards)),
+            "return": float(sum(rewards)),
             "expected_return": float(expected),
             "expected_path_length": float(lengths.sum()),
             "expected_igibson_path_length": float(lengths[:-1].sum()),
