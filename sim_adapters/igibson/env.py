@@ -7,7 +7,6 @@ import logging
 import math
 import random
 import shutil
-import sys
 from typing import Any, Callable, Dict, Mapping, Optional, Sequence, Tuple
 
 import gymnasium
@@ -158,11 +157,12 @@ class IGibsonEnv(gymnasium.Env):
                 physics_timestep=physics_timestep_s,
                 rendering_settings=settings,
             )
-        except pybullet.error as error:
-            raise IGibsonError(self._explain(str(error))) from error
-        finally:
-            if sys.exc_info()[0] is not None and pybullet.isConnected(0):
+        except BaseException as error:
+            if pybullet.isConnected(0):
                 pybullet.disconnect(0)  # what was built so far
+            if isinstance(error, pybullet.error):
+                raise IGibsonError(self._explain(str(error))) from error
+            raise
 
     def _explain(self, message: str) -> str:
         import igibson

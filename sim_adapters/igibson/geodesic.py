@@ -39,6 +39,10 @@ class DistanceField:
         self._cells[node] = self._cells[neighbour] + weight
         self._next[node] = neighbour
 
+    def knows(self, node: Node) -> bool:
+        """Whether the field has the node."""
+        return node in self._cells
+
     def distance(self, node: Node) -> float:
         """Cells from `node` to the goal."""
         return self._cells[node]
@@ -110,8 +114,10 @@ class ScenePaths:
         if joined is not None or floor != self._floor or self._field.goal != goal:
             self._field, self._floor = DistanceField(graph, goal), floor
         joined = self._join(graph, start)
-        if joined is not None:
+        if joined is not None and self._field.knows(joined[0]):
             self._field.add(start, *joined)
+        elif not self._field.knows(start):  # iGibson's own search has joined nodes to the graph since
+            self._field = DistanceField(graph, goal)
         return start
 
     def _node(self, xy: Any) -> Node:

@@ -88,3 +88,13 @@ def test_a_short_answer_has_ten_waypoints_and_ends_at_the_goal(free: np.ndarray)
     path, _ = scene.get_shortest_path(0, [-1.5, -1.5], [-1.5, -1.2])
     assert path.shape == (10, 2)
     np.testing.assert_array_equal(path[-1], [-1.5, -1.2])
+
+
+def test_nodes_that_the_search_itself_joined_to_the_graph_are_found(free: np.ndarray) -> None:
+    scene = Scene(free)
+    paths = ScenePaths(scene)
+    goal = [1.5, 1.5]
+    paths.distance(0, [-1.5, -1.5], goal)
+    for source in ([-1.99, -1.99], [1.99, -1.99], [0.05, 0.15]):
+        expected = scene.astar(source, goal)  # joins its cell to the same graph
+        assert paths.distance(0, source, goal) == pytest.approx(expected, abs=1e-12)
