@@ -12,23 +12,38 @@ import numpy as np
 Node = Tuple[int, int]
 
 
+class GraphMatrix:
+    """A traversability graph as SciPy searches it; to be made anew when the graph gets nodes.
+
+    Args:
+        graph: a networkx graph whose nodes are cells (row, column), edges weighted in cells.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        from scipy.sparse import csr_matrix
+
+        self.nodes: List[Node] = list(graph.nodes)
+        self.index = {node: i for i, node in enumerate(self.nodes)}
+        edges = [(self.index[a], self.index[b], w) for a, b, w in graph.edges(data="weight")]
+        rows, columns, weights = (np.array(part) for part in zip(*edges)) if edges else ([], [], [])
+        half = csr_matrix((weights, (rows, columns)), shape=(len(self.nodes), len(self.nodes)))
+        self.matrix = half + half.T
+
+
 class DistanceField:
     """Distances of one floor's graph from one goal.
 
     Args:
-        graph: a networkx graph whose nodes are cells (row, column), edges weighted in cells.
+        graph: the floor's.
         goal: a node of it.
     """
 
-    def __init__(self, graph: Any, goal: Node) -> None:
+    def __init__(self, graph: GraphMatrix, goal: Node) -> None:
         from scipy.sparse.csgraph import dijkstra
 
         self.goal = goal
-        nodes: List[Node] = list(graph.nodes)
-        index = {node: i for i, node in enumerate(nodes)}
-        found, before = dijkstra(
-            _matrix(graph, index), indices=index[goal], return_predecessors=True
-        )
+        nodes = graph.nodes
+        found, before = dijkstra(graph.matrix, indices=graph.index[goal], return_predecessors=True)
         self._cells: Dict[Node, float] = dict(zip(nodes, found.tolist()))
         self._next: Dict[Node, Node] = {
             node: nodes[i] for node, i in zip(nodes, before.tolist()) if i >= 0
@@ -55,16 +70,6 @@ class DistanceField:
         return np.array(way)
 
 
-def _matrix(graph: Any, index: Dict[Node, int]) -> Any:
-    from scipy.sparse import csr_matrix
-
-    edges = [(index[a], index[b], w) for a, b, w in graph.edges(data="weight")]
-    rows, columns, weights = (np.array(part) for part in zip(*edges)) if edges else ([], [], [])
-    shape = (len(index), len(index))
-    half = csr_matrix((weights, (rows, columns)), shape=shape)
-    return half + half.T
-
-
 class ScenePaths:
     """Answers what an iGibson scene's `get_shortest_path` answers, from a field for each goal.
 
@@ -79,6 +84,7 @@ class ScenePaths:
         self._scene = scene
         self._field: Any = None
         self._floor = -1
+        self._matrices: Dict[int, GraphMatrix] = {}
 
     def install(self) -> None:
         """Make the scene use it."""
@@ -112,13 +118,20 @@ class ScenePaths:
         goal, start = (self._node(xy) for xy in (target, source))
         joined = self._join(graph, goal)
         if joined is not None or floor != self._floor or self._field.goal != goal:
-            self._field, self._floor = DistanceField(graph, goal), floor
+            self._field, self._floor = DistanceField(self._matrix(floor), goal), floor
         joined = self._join(graph, start)
         if joined is not None and self._field.knows(joined[0]):
             self._field.add(start, *joined)
-        elif not self._field.knows(start):  # iGibson's own search has joined nodes to the graph since
-            self._field = DistanceField(graph, goal)
+        elif not self._field.knows(start):
+            # iGibson's own search has joined nodes to the graph since.
+            self._field = DistanceField(self._matrix(floor), goal)
         return start
+
+    def _matrix(self, floor: int) -> GraphMatrix:
+        graph, made = self._scene.floor_graph[floor], self._matrices.get(floor)
+        if made is None or len(made.nodes) != graph.number_of_nodes():
+            made = self._matrices[floor] = GraphMatrix(graph)
+        return made
 
     def _node(self, xy: Any) -> Node:
         row, column = self._scene.world_to_map(xy)
