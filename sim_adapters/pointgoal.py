@@ -381,7 +381,7 @@ class PointGoalEnv(gymnasium.Env):
     def stop_rendering(self) -> None:
         """Give black pictures from now on, for policies that look at none."""
         parts = self.simulator.observation_space.spaces.items()
-        black = {key: np.zeros(space.shape, space.dtype) for key, space in parts}  # type: ignore[arg-type]
+        black = {key: np.zeros(space.shape or (), space.dtype) for key, space in parts}
         self.simulator.observe = lambda: dict(black)  # type: ignore[method-assign]
 
     def _distance(self, position: Sequence[float]) -> float:

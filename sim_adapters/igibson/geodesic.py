@@ -1,6 +1,6 @@
 """iGibson's geodesic distances from one search a goal instead of one a step.
 
-iGibson 2.2.2 searches its traversability graph with A* at every step, for the reward: 26 of the 29 ms of a step.
+iGibson 2.2.2 searches its traversability graph with A* at every step, for the reward: 4 ms in a room, more in a house.
 """
 
 from __future__ import annotations
