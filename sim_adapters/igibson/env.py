@@ -209,9 +209,9 @@ class IGibsonEnv(gymnasium.Env):
             if resize:
                 self._resizers[name] = AreaResize(full, resize)
                 full = (resize, resize, channels)
-            found[name] = spaces.Box(0, high, full, dtype)  # type: ignore[arg-type]
-        low, high_ = np.array([0.0, -pi], np.float32), np.array([far, pi], np.float32)
-        found["pointgoal"] = spaces.Box(low, high_, dtype=np.float32)
+            found[name] = spaces.Box(0, high, full, dtype)
+        least, most = np.array([0.0, -pi], np.float32), np.array([far, pi], np.float32)
+        found["pointgoal"] = spaces.Box(least, most, dtype=np.float32)
         found["velocity"] = spaces.Box(-far, far, (2,), np.float32)
         return spaces.Dict(found)
 
