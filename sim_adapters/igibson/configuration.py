@@ -191,6 +191,11 @@ def check_scene(settings: Mapping[str, Any]) -> None:
     categories = os.path.join(folder, "metadata", "categories.txt")
     if not os.path.isfile(categories):
         raise IGibsonError(f"ig_dataset lacks {categories}: download it again ({DOWNLOADS})")
+    description = os.path.join(folder, "scenes", scene, "urdf", f"{scene}_best.urdf")
+    if not os.path.isfile(description):
+        raise IGibsonError(
+            f"the scene {scene} lacks {description}: download ig_dataset again ({DOWNLOADS})"
+        )
     encrypted = glob.iglob(
         os.path.join(folder, "objects", "*", "*", "shape", "visual", "*.encrypted.obj")
     )

@@ -181,6 +181,9 @@ class IGibsonEnv(gymnasium.Env):
         paths.install()
         self.simulator = IGibsonNavigator(self.env, paths)
         self._is_shown = False
+        for robot in self.env.robots:
+            # In 2.2.2 a scene asks all its objects for other textures, robots included, which have no answer.
+            robot.randomize_texture = _keep_texture
 
     def _robot_actions(self, kind: str, step_s: float) -> Actions:
         low, high = self.env.robots[0]._controllers["base"].command_output_limits
@@ -400,6 +403,10 @@ class IGibsonEnv(gymnasium.Env):
         folder = getattr(self.env.scene, "scene_instance_folder", None)
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _keep_texture() -> None:
+    """A robot's part in the randomisation of textures."""
 
 
 def _words(value: Any) -> Tuple[str, ...]:

@@ -91,8 +91,10 @@ def test_an_encrypted_data_set_without_its_key_is_refused(
 ) -> None:
     folder = tmp_path / "ig_dataset"
     visual = folder / "objects" / "sofa" / "sofa_1" / "shape" / "visual"
-    for path in (visual, folder / "scenes" / "Rs_int", folder / "metadata"):
+    scene = folder / "scenes" / "Rs_int" / "urdf"
+    for path in (visual, scene, folder / "metadata"):
         path.mkdir(parents=True)
+    (scene / "Rs_int_best.urdf").write_text("")
     (visual / "sofa.encrypted.obj").write_text("")
     (folder / "metadata" / "categories.txt").write_text("sofa\n")
     (folder / "VERSION").write_text("2.2.0")
