@@ -45,11 +45,12 @@ def tiny(data: Path) -> dict[str, Any]:
 
 @pytest.fixture
 def build() -> Iterator[Build]:
-    """Makes a vector of specs, closed after the test."""
+    """Makes a vector of specs, closed after the test; it waits long, for the machine may be busy."""
     made: list[VectorEnv] = []
 
     def make(*specs: EnvSpec, **options: Any) -> VectorEnv:
-        made.append(VectorEnv(specs, **options))
+        patient = {"start_timeout_s": 300.0, "step_timeout_s": 600.0, **options}
+        made.append(VectorEnv(specs, **patient))
         return made[-1]
 
     yield make

@@ -19,13 +19,9 @@ PHYSICS = {
 }  # eight small steps an action: faster, and as good for the tests
 
 
-def started(build: Build, *specs: EnvSpec) -> Any:
-    return build(*specs, start_timeout_s=120.0, step_timeout_s=300.0)
-
-
 @pytest.mark.parametrize("actions", ["continuous", "discrete"])
 def test_the_adapter_keeps_its_promises(build: Build, spec: Spec, actions: str) -> None:
-    vector = started(build, spec("probe:Checks", actions=actions, max_steps=60, **PHYSICS))
+    vector = build(spec("probe:Checks", actions=actions, max_steps=60, **PHYSICS))
     assert vector.call_at(0, "run", 80) is True
 
 
@@ -33,7 +29,7 @@ def test_the_adapter_keeps_its_promises(build: Build, spec: Spec, actions: str) 
 def test_the_shortest_path_arrives_with_igibsons_reward_and_spl(
     build: Build, spec: Spec, actions: str
 ) -> None:
-    vector = started(build, spec("probe:ProbeEnv", actions=actions))
+    vector = build(spec("probe:ProbeEnv", actions=actions))
     played = vector.call_at(0, "play", 5)
     assert np.mean([info["success"] for info in played]) >= 0.8
     for info in played:
@@ -49,7 +45,7 @@ def test_the_shortest_path_arrives_with_igibsons_reward_and_spl(
 
 
 def test_distances_are_those_of_igibsons_own_search(build: Build, spec: Spec) -> None:
-    vector = started(build, spec("probe:ProbeEnv"))
+    vector = build(spec("probe:ProbeEnv"))
     pairs = np.array(vector.call_at(0, "distances", 25))
     assert len(pairs) == 100
     assert pairs[:, 0].max() > 3.0
@@ -57,7 +53,7 @@ def test_distances_are_those_of_igibsons_own_search(build: Build, spec: Spec) ->
 
 
 def test_depth_pictures_agree_with_rays(build: Build, spec: Spec) -> None:
-    vector = started(build, spec("probe:ProbeEnv"))
+    vector = build(spec("probe:ProbeEnv"))
     for seed in range(3):
         vector.reset(seed=[seed])
         pixels = vector.call_at(0, "pixels")
@@ -66,7 +62,7 @@ def test_depth_pictures_agree_with_rays(build: Build, spec: Spec) -> None:
 
 
 def test_what_is_observed(build: Build, spec: Spec) -> None:
-    vector = started(build, spec())
+    vector = build(spec())
     observation, infos = vector.reset(seed=[3])
     info = infos["envs"][0]
     assert info["scene_id"] == "tiny_train_0"
@@ -84,7 +80,7 @@ def test_what_is_observed(build: Build, spec: Spec) -> None:
 
 
 def test_the_time_limit_truncates(build: Build, spec: Spec) -> None:
-    vector = started(build, spec(max_steps=4))
+    vector = build(spec(max_steps=4))
     vector.reset(seed=[0])
     for _ in range(4):
         _, _, terminated, truncated, infos = vector.step(np.array([[0.0, 1.0]]))
@@ -96,7 +92,7 @@ def test_the_time_limit_truncates(build: Build, spec: Spec) -> None:
 
 def test_too_many_collisions_terminate(build: Build, spec: Spec, tiny: dict[str, Any]) -> None:
     wheels_count = {"collision_ignore_link_a_ids": [], "max_collisions_allowed": 2}
-    vector = started(build, spec(overrides={**tiny["overrides"], **wheels_count}))
+    vector = build(spec(overrides={**tiny["overrides"], **wheels_count}))
     vector.reset(seed=[0])
     for _ in range(3):  # the wheels stand on the floor: each step is a collision
         _, reward, terminated, truncated, infos = vector.step(np.array([[0.0, 0.0]]))
@@ -110,12 +106,12 @@ def test_too_many_collisions_terminate(build: Build, spec: Spec, tiny: dict[str,
 def test_a_fixed_task_always_starts_and_ends_at_the_same_places(
     build: Build, spec: Spec, tiny: dict[str, Any]
 ) -> None:
-    random = started(build, spec("probe:ProbeEnv"))
+    random = build(spec("probe:ProbeEnv"))
     places = {}
     random.reset(seed=[5])
     episode = random.call_at(0, "places")
     places["initial_pos"], places["target_pos"] = episode["start"], episode["goal"]
-    vector = started(build, spec(task="point_nav_fixed", overrides={**tiny["overrides"], **places}))
+    vector = build(spec(task="point_nav_fixed", overrides={**tiny["overrides"], **places}))
     goals = []
     for seed in (1, 2):
         observation, _ = vector.reset(seed=[seed])
@@ -126,7 +122,7 @@ def test_a_fixed_task_always_starts_and_ends_at_the_same_places(
 
 
 def test_several_scenes_are_drawn_by_the_seed(build: Build, spec: Spec) -> None:
-    vector = started(build, spec(scene=["tiny_train_0", "tiny_train_1"]))
+    vector = build(spec(scene=["tiny_train_0", "tiny_train_1"]))
     seen = []
     for seed in (0, 1, 2, 3, 0, 1, 2, 3):
         observation, infos = vector.reset(seed=[seed])
@@ -137,8 +133,8 @@ def test_several_scenes_are_drawn_by_the_seed(build: Build, spec: Spec) -> None:
 
 
 def test_without_pictures_the_episode_is_the_same(build: Build, spec: Spec) -> None:
-    blind = started(build, spec("probe:Checks")).call_at(0, "blind")
-    seeing = started(build, spec("probe:ProbeEnv")).call_at(0, "play", 1)[0]
+    blind = build(spec("probe:Checks")).call_at(0, "blind")
+    seeing = build(spec("probe:ProbeEnv")).call_at(0, "play", 1)[0]
     assert {key: seeing[key] for key in blind} == blind
 
 
@@ -151,7 +147,7 @@ def test_three_workers_of_two_kinds_and_two_pythons_play_at_once(build: Build, s
         for options in ({**one.kwargs, "actions": "discrete", "max_steps": 50},)
     ]
     bullet = EnvSpec("probe:GoalOnly", {"name": "bullet", "options": room}, path=here)
-    vector = started(build, *ours, bullet)
+    vector = build(*ours, bullet)
     pythons = [remote.pid for remote in vector._envs]
     assert len(set(pythons)) == 3
     vector.reset(seed=[1, 2, 3])

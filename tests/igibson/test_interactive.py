@@ -35,7 +35,7 @@ def options(home: Path, tiny: dict[str, Any]) -> dict[str, Any]:
 def test_the_shortest_path_arrives_in_an_interactive_scene(
     build: Build, spec: Callable[..., EnvSpec], options: dict[str, Any], home: Path
 ) -> None:
-    vector = build(spec("probe:ProbeEnv", **options), step_timeout_s=300.0)
+    vector = build(spec("probe:ProbeEnv", **options))
     assert len(list((home / "ig_dataset" / "scene_instances").iterdir())) == 1
     for info in vector.call_at(0, "play", 2):
         assert info["scene_id"] == "tiny_int"
@@ -48,7 +48,7 @@ def test_the_shortest_path_arrives_in_an_interactive_scene(
 def test_textures_change_with_the_seed_and_with_it_alone(
     build: Build, spec: Callable[..., EnvSpec], options: dict[str, Any]
 ) -> None:
-    changing = build(spec(**options, texture_randomization=1), step_timeout_s=300.0)
+    changing = build(spec(**options, texture_randomization=1))
     colours = []
     for seed in (1, 2, 3, 4, 1, 2, 3, 4):
         observation, _ = changing.reset(seed=[seed])
