@@ -184,10 +184,10 @@ $(IGIBSON_READY):
 	@for program in g++ make; do command -v $$program >/dev/null \
 		|| { echo "$$program is missing, which compiles iGibson's renderer (Debian, Ubuntu: apt install g++ make libegl-dev libgl-dev)" >&2; exit 1; }; done
 	@command -v cmake >/dev/null || $(IGIBSON_PIP) install --quiet 'cmake<4'
+	@$(IGIBSON_PIP) install --quiet $(IGIBSON_REQUIRES)
 	@echo "Installing iGibson $(IGIBSON); its renderer is compiled the first time, about five minutes"
 	@PATH="$$PATH:$(abspath $(IGIBSON_VENV))/bin" CUDAToolkit_ROOT=/nonexistent CMAKE_POLICY_VERSION_MINIMUM=3.5 \
 		$(IGIBSON_PIP) install --quiet --no-deps igibson==$(IGIBSON)
-	@$(IGIBSON_PIP) install --quiet $(IGIBSON_REQUIRES)
 	@touch $@
 
 test-igibson: venv igibson-env
