@@ -22,64 +22,74 @@ _PREFIX = struct.Struct("!I")
 _ARRAY_KEY = "$array"
 # bool, integers, floats, complex, bytes, text: kinds whose raw bytes are the whole value.
 _RAW_KINDS = frozenset("biufcSU")
+_PLAIN = frozenset((bool, int, float, str))
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 
 
 class ProtocolError(RuntimeError):
     """The other side sent something that is not a frame."""
 
 
-def to_plain(tree: Any, where: str = "value") -> Any:
+def to_plain(tree: Any, where: Any = "value", arrays: Optional[List[np.ndarray]] = None) -> Any:
     """`tree` with numpy scalars as Python ones and tuples as lists; arrays stay arrays.
 
     This is what a value looks like after it crossed the socket, so the in-process mode applies it
     too.
 
+    Args:
+        tree: nested dicts, lists and tuples of plain values and arrays.
+        where: its name in messages, or (the name of what it is in, its key), put together on need.
+        arrays: if given, arrays are appended to it and leave their number behind.
+
     Raises:
         TypeError: something inside is neither a plain value nor an array; the message names the
             place.
     """
-    if tree is None or isinstance(tree, (bool, int, float, str)):
-        return tree.item() if isinstance(tree, np.generic) else tree
+    if tree is None or type(tree) in _PLAIN:
+        return tree
     if isinstance(tree, np.ndarray):
         if tree.dtype.kind not in _RAW_KINDS:
             raise TypeError(
-                f"{where} is an array of dtype {tree.dtype}; use numbers, bool or text."
+                f"{_place(where)} is an array of dtype {tree.dtype}; use numbers, bool or text."
             )
-        return tree
-    if isinstance(tree, np.generic):
-        return to_plain(tree.item(), where)
+        if arrays is None:
+            return tree
+        arrays.append(np.ascontiguousarray(tree).reshape(tree.shape))
+        return {_ARRAY_KEY: len(arrays) - 1}
     if isinstance(tree, dict):
-        return {_checked_key(k, where): to_plain(v, f"{where}[{k!r}]") for k, v in tree.items()}
+        return {_checked_key(k, where): to_plain(v, (where, k), arrays) for k, v in tree.items()}
     if isinstance(tree, (list, tuple)):
-        return [to_plain(v, f"{where}[{i}]") for i, v in enumerate(tree)]
+        return [to_plain(v, (where, i), arrays) for i, v in enumerate(tree)]
+    if isinstance(tree, np.generic):
+        return to_plain(tree.item(), where, arrays)
+    if isinstance(tree, (bool, int, float, str)):
+        return tree
     raise TypeError(
-        f"{where} is a {type(tree).__name__}, which cannot cross to another process. "
+        f"{_place(where)} is a {type(tree).__name__}, which cannot cross to another process. "
         "Use numbers, text, None, lists, dicts with text keys, or numpy arrays."
     )
 
 
+def _place(where: Any) -> str:
+    return f"{_place(where[0])}[{where[1]!r}]" if isinstance(where, tuple) else str(where)
+
+
 def _checked_key(key: Any, where: str) -> str:
     if not isinstance(key, str) or key == _ARRAY_KEY:
-        raise TypeError(f"{where} has the key {key!r}; keys must be text, and not {_ARRAY_KEY!r}.")
+        raise TypeError(
+            f"{_place(where)} has the key {key!r}; keys must be text, and not {_ARRAY_KEY!r}."
+        )
     return key
-
-
-def _extract_arrays(tree: Any, arrays: List[np.ndarray]) -> Any:
-    if isinstance(tree, np.ndarray):
-        arrays.append(np.ascontiguousarray(tree).reshape(tree.shape))
-        return {_ARRAY_KEY: len(arrays) - 1}
-    if isinstance(tree, dict):
-        return {k: _extract_arrays(v, arrays) for k, v in tree.items()}
-    if isinstance(tree, list):
-        return [_extract_arrays(v, arrays) for v in tree]
-    return tree
 
 
 def _insert_arrays(tree: Any, arrays: List[np.ndarray]) -> Any:
     if isinstance(tree, dict):
         if len(tree) == 1 and _ARRAY_KEY in tree:
             return arrays[tree[_ARRAY_KEY]]
-        return {k: _insert_arrays(v, arrays) for k, v in tree.items()}
+        return {
+            k: _insert_arrays(v, arrays) if isinstance(v, (dict, list)) else v
+            for k, v in tree.items()
+        }
     if isinstance(tree, list):
         return [_insert_arrays(v, arrays) for v in tree]
     return tree
@@ -88,9 +98,9 @@ def _insert_arrays(tree: Any, arrays: List[np.ndarray]) -> Any:
 def pack(tree: Any) -> List[Any]:
     """The frame of `tree` as buffers to send one after the other."""
     arrays: List[np.ndarray] = []
-    body = _extract_arrays(to_plain(tree), arrays)
+    body = to_plain(tree, arrays=arrays)
     shapes = [[a.dtype.str, list(a.shape)] for a in arrays]
-    header = json.dumps({"body": body, "arrays": shapes}, separators=(",", ":")).encode()
+    header = _ENCODER.encode({"body": body, "arrays": shapes}).encode()
     if len(header) > MAX_HEADER_BYTES:
         raise ProtocolError(f"A message of {len(header)} JSON bytes; at most {MAX_HEADER_BYTES}.")
     if sum(a.nbytes for a in arrays) > MAX_ARRAY_BYTES:
@@ -125,6 +135,7 @@ class Channel:
         self._buffer = bytearray(1 << 17)
         self._filled = 0
         self._header: Optional[Dict[str, Any]] = None
+        self._announced: Any = []  # what `_layout` was made of: frames are mostly alike
         self._layout: List[Tuple[np.dtype, Tuple[int, ...], int]] = []
         self._payload_start = 0
         self._frame_size = _PREFIX.size
@@ -186,7 +197,9 @@ class Channel:
         text = bytes(self._buffer[_PREFIX.size : self._payload_start])
         try:
             header = json.loads(text)
-            self._layout = _checked_layout(header["arrays"])
+            if header["arrays"] != self._announced:
+                self._layout = _checked_layout(header["arrays"])
+                self._announced = header["arrays"]
         except (ValueError, TypeError, KeyError) as err:
             raise ProtocolError(f"A header that cannot be read: {text[:80]!r}") from err
         self._frame_size = self._payload_start + sum(size for _, _, size in self._layout)
