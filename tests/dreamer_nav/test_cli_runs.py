@@ -236,6 +236,7 @@ def test_eval_hands_over_what_was_asked_for(run: Run, evaluations: Calls) -> Non
             "episodes": 7,
             "env_overrides": {"task": "memory"},
             "episodes_file": Path("e.json.gz"),
+            "scenes": [],
             "video": True,
             "json_path": Path("out.json"),
             "baselines": False,
@@ -250,7 +251,7 @@ def test_eval_leaves_the_rest_to_the_run(run: Run, evaluations: Calls) -> None:
     (call,) = evaluations
     assert call["env_overrides"] == {}
     assert call["episodes"] is call["device"] is call["json_path"] is None
-    assert (call["video"], call["baselines"]) == (False, True)
+    assert (call["video"], call["baselines"], call["scenes"]) == (False, True, [])
 
 
 def test_eval_hands_over_the_types_of_environment_options(run: Run, evaluations: Calls) -> None:
