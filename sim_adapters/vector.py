@@ -35,19 +35,24 @@ class WorkerFailed(RuntimeError):
     """An environment's worker failed more often than `max_restarts` allows."""
 
 
-def _copy_into(space: spaces.Space, batch: Any, index: int, value: Any, where: str) -> None:
-    """Writes one environment's observation into the batch, after checking it against `space`."""
+def _copy_into(space: spaces.Space, batch: Any, index: int, value: Any, where: Any) -> None:
+    """Writes one environment's observation into the batch, after checking it against `space`.
+
+    `where` is a place as `wire.place` takes it: its text is put together on need.
+    """
     if isinstance(space, spaces.Dict):
         if not isinstance(value, dict) or set(value) != set(space.spaces):
             got = sorted(value) if isinstance(value, dict) else type(value).__name__
-            raise ValueError(f"{where} has {got}; its space has {sorted(space.spaces)}.")
+            raise ValueError(
+                f"{wire.place(where)} has {got}; its space has {sorted(space.spaces)}."
+            )
         for key, part in space.spaces.items():
-            _copy_into(part, batch[key], index, value[key], f"{where}[{key!r}]")
+            _copy_into(part, batch[key], index, value[key], (where, key))
         return
     if value.shape != space.shape or value.dtype != space.dtype:
         raise ValueError(
-            f"{where} is {value.dtype} {value.shape}; its space says {space.dtype} {space.shape}. "
-            "Correct the adapter's observation or its observation_space."
+            f"{wire.place(where)} is {value.dtype} {value.shape}; its space says {space.dtype} "
+            f"{space.shape}. Correct the adapter's observation or its observation_space."
         )
     batch[index] = value
 
@@ -116,6 +121,9 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         self._seeds: List[Optional[int]] = [None] * self.num_envs
         self._episodes_since_seed = [0] * self.num_envs
         self._envs: List[Any] = []
+        self._places = [
+            f"The observation of environment {i} ({s.name!r})" for i, s in enumerate(specs)
+        ]
         try:
             self._envs = [RemoteEnv(s) if processes else LocalEnv(s) for s in specs]
             self._start_all()
@@ -325,8 +333,9 @@ class VectorEnv(gymnasium.vector.VectorEnv):
         return _copy(self._observations), rewards, terminations, truncations, {"envs": infos}
 
     def _store(self, i: int, observation: Any) -> None:
-        where = f"The observation of environment {i} ({self.specs[i].name!r})"
-        _copy_into(self.single_observation_space, self._observations, i, observation, where)
+        _copy_into(
+            self.single_observation_space, self._observations, i, observation, self._places[i]
+        )
 
     # --- failures ------------------------------------------------------------
 

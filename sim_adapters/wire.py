@@ -1,13 +1,15 @@
 """What crosses the socket between the vector class and a worker.
 
-A frame is four bytes (big-endian length of the header), a JSON header, and the raw bytes of every
-array the header announces. Nothing is pickled: a pickle written under numpy 2 cannot be read under
-numpy 1, and reading one executes code. Requests and replies alternate, so at most one frame is ever
-on its way.
+A frame is two big-endian lengths of four bytes, the JSON texts that have them, and the raw bytes of
+every array that the first text announces; the second is the value. They are two because arrays are
+alike from step to step: their announcement is then compared, not read. Nothing is pickled: a pickle
+written under numpy 2 cannot be read under numpy 1, and reading one executes code. Requests and
+replies alternate, so at most one frame is ever on its way.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import socket
 import struct
@@ -18,12 +20,15 @@ from gymnasium import spaces
 
 MAX_HEADER_BYTES = 16 << 20
 MAX_ARRAY_BYTES = 1 << 30
-_PREFIX = struct.Struct("!I")
+_PREFIX = struct.Struct("!II")
 _ARRAY_KEY = "$array"
 # bool, integers, floats, complex, bytes, text: kinds whose raw bytes are the whole value.
 _RAW_KINDS = frozenset("biufcSU")
 _PLAIN = frozenset((bool, int, float, str))
 _ENCODER = json.JSONEncoder(separators=(",", ":"))
+_DECODER = json.JSONDecoder()
+
+_Layout = List[Tuple[np.dtype, Tuple[int, ...], int]]
 
 
 class ProtocolError(RuntimeError):
@@ -50,11 +55,11 @@ def to_plain(tree: Any, where: Any = "value", arrays: Optional[List[np.ndarray]]
     if isinstance(tree, np.ndarray):
         if tree.dtype.kind not in _RAW_KINDS:
             raise TypeError(
-                f"{_place(where)} is an array of dtype {tree.dtype}; use numbers, bool or text."
+                f"{place(where)} is an array of dtype {tree.dtype}; use numbers, bool or text."
             )
         if arrays is None:
             return tree
-        arrays.append(np.ascontiguousarray(tree).reshape(tree.shape))
+        arrays.append(np.asarray(tree, order="C"))
         return {_ARRAY_KEY: len(arrays) - 1}
     if isinstance(tree, dict):
         return {_checked_key(k, where): to_plain(v, (where, k), arrays) for k, v in tree.items()}
@@ -65,19 +70,20 @@ def to_plain(tree: Any, where: Any = "value", arrays: Optional[List[np.ndarray]]
     if isinstance(tree, (bool, int, float, str)):
         return tree
     raise TypeError(
-        f"{_place(where)} is a {type(tree).__name__}, which cannot cross to another process. "
+        f"{place(where)} is a {type(tree).__name__}, which cannot cross to another process. "
         "Use numbers, text, None, lists, dicts with text keys, or numpy arrays."
     )
 
 
-def _place(where: Any) -> str:
-    return f"{_place(where[0])}[{where[1]!r}]" if isinstance(where, tuple) else str(where)
+def place(where: Any) -> str:
+    """The name of a place within a tree, as `to_plain` takes it."""
+    return f"{place(where[0])}[{where[1]!r}]" if isinstance(where, tuple) else str(where)
 
 
 def _checked_key(key: Any, where: str) -> str:
     if not isinstance(key, str) or key == _ARRAY_KEY:
         raise TypeError(
-            f"{_place(where)} has the key {key!r}; keys must be text, and not {_ARRAY_KEY!r}."
+            f"{place(where)} has the key {key!r}; keys must be text, and not {_ARRAY_KEY!r}."
         )
     return key
 
@@ -98,19 +104,23 @@ def _insert_arrays(tree: Any, arrays: List[np.ndarray]) -> Any:
 def pack(tree: Any) -> List[Any]:
     """The frame of `tree` as buffers to send one after the other."""
     arrays: List[np.ndarray] = []
-    body = to_plain(tree, arrays=arrays)
-    shapes = [[a.dtype.str, list(a.shape)] for a in arrays]
-    header = _ENCODER.encode({"body": body, "arrays": shapes}).encode()
-    if len(header) > MAX_HEADER_BYTES:
-        raise ProtocolError(f"A message of {len(header)} JSON bytes; at most {MAX_HEADER_BYTES}.")
-    if sum(a.nbytes for a in arrays) > MAX_ARRAY_BYTES:
+    body = _ENCODER.encode(to_plain(tree, arrays=arrays)).encode()
+    announced = _announcement(tuple([(a.dtype, a.shape) for a in arrays]))
+    if len(announced) + len(body) > MAX_HEADER_BYTES:
+        size = len(announced) + len(body)
+        raise ProtocolError(f"A message of {size} JSON bytes; at most {MAX_HEADER_BYTES}.")
+    if sum([a.nbytes for a in arrays]) > MAX_ARRAY_BYTES:
         raise ProtocolError(f"A message with arrays of more than {MAX_ARRAY_BYTES} bytes.")
-    # A view as bytes: memoryview.cast refuses arrays of size 0 and dtypes such as float16.
-    raw = [a.reshape(-1).view(np.uint8).data for a in arrays if a.nbytes]
-    return [_PREFIX.pack(len(header)) + header, *raw]
+    head = _PREFIX.pack(len(announced), len(body)) + announced + body
+    return [head, *[a for a in arrays if a.nbytes]]
 
 
-def _checked_layout(announced: Any) -> List[Tuple[np.dtype, Tuple[int, ...], int]]:
+@functools.lru_cache(maxsize=64)
+def _announcement(arrays: Tuple[Tuple[np.dtype, Tuple[int, ...]], ...]) -> bytes:
+    return _ENCODER.encode([[dtype.str, list(shape)] for dtype, shape in arrays]).encode()
+
+
+def _checked_layout(announced: Any) -> _Layout:
     layout = []
     for dtype_text, shape in announced:
         dtype = np.dtype(str(dtype_text))
@@ -132,11 +142,12 @@ class Channel:
 
     def __init__(self, sock: socket.socket) -> None:
         self._sock = sock
-        self._buffer = bytearray(1 << 17)
+        self._buffer = memoryview(bytearray(1 << 17))
         self._filled = 0
-        self._header: Optional[Dict[str, Any]] = None
-        self._announced: Any = []  # what `_layout` was made of: frames are mostly alike
-        self._layout: List[Tuple[np.dtype, Tuple[int, ...], int]] = []
+        self._announced = b""  # what `_layout` was made of: frames are mostly alike
+        self._layout: _Layout = []
+        self._body: Any = None
+        self._has_header = False
         self._payload_start = 0
         self._frame_size = _PREFIX.size
 
@@ -154,13 +165,18 @@ class Channel:
 
     def send_buffers(self, buffers: List[Any], timeout_s: Optional[float] = None) -> None:
         """Sends what `pack` returned."""
-        self._set_timeout(timeout_s)
         try:
-            sent = self._sock.sendmsg(buffers[:64])
+            # Without waiting, for a request fits: a timeout of its own would cost system calls.
+            sent = self._sock.sendmsg(buffers[:64], (), socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            sent = 0
+        try:
             for buffer in buffers:
-                if sent < len(buffer):
-                    self._sock.sendall(memoryview(buffer)[sent:])
-                sent = max(0, sent - len(buffer))
+                size = memoryview(buffer).nbytes
+                if sent < size:
+                    self._set_timeout(timeout_s)
+                    self._sock.sendall(memoryview(bytes(buffer))[sent:])
+                sent = max(0, sent - size)
         except socket.timeout as err:  # noqa: UP041  not yet TimeoutError in Python 3.8
             raise TimeoutError("The worker does not read what it is sent.") from err
 
@@ -169,57 +185,58 @@ class Channel:
         self._set_timeout(timeout_s)
         while not self._is_complete():
             self._reserve(self._frame_size)
-            with memoryview(self._buffer) as view:
-                try:
-                    count = self._sock.recv_into(view[self._filled :])
-                except socket.timeout as err:  # noqa: UP041  not yet TimeoutError in Python 3.8
-                    raise TimeoutError("No answer yet.") from err
-                except ConnectionError as err:
-                    raise EOFError("The connection broke.") from err
+            try:
+                count = self._sock.recv_into(self._buffer[self._filled :])
+            except socket.timeout as err:  # noqa: UP041  not yet TimeoutError in Python 3.8
+                raise TimeoutError("No answer yet.") from err
+            except ConnectionError as err:
+                raise EOFError("The connection broke.") from err
             if count == 0:
                 raise EOFError("The other side closed the connection.")
             self._filled += count
         return self._take()
 
     def _is_complete(self) -> bool:
-        if self._header is None and self._filled >= _PREFIX.size:
-            (header_size,) = _PREFIX.unpack_from(self._buffer)
-            if header_size > MAX_HEADER_BYTES:
-                raise ProtocolError(f"A header of {header_size} bytes; at most {MAX_HEADER_BYTES}.")
-            self._payload_start = self._frame_size = _PREFIX.size + header_size
+        if not self._has_header and self._filled >= _PREFIX.size:
+            announced_size, body_size = _PREFIX.unpack_from(self._buffer)
+            size = announced_size + body_size
+            if size > MAX_HEADER_BYTES:
+                raise ProtocolError(f"A header of {size} bytes; at most {MAX_HEADER_BYTES}.")
+            self._payload_start = self._frame_size = _PREFIX.size + size
             if self._filled >= self._payload_start:
-                self._read_header()
-        if self._header is not None and self._filled > self._frame_size:
+                self._read_header(_PREFIX.size + announced_size)
+        if self._has_header and self._filled > self._frame_size:
             raise ProtocolError(f"{self._filled - self._frame_size} bytes follow the frame.")
-        return self._header is not None and self._filled == self._frame_size
+        return self._has_header and self._filled == self._frame_size
 
-    def _read_header(self) -> None:
-        text = bytes(self._buffer[_PREFIX.size : self._payload_start])
+    def _read_header(self, body_start: int) -> None:
+        announced = self._buffer[_PREFIX.size : body_start].tobytes()
+        body = self._buffer[body_start : self._payload_start].tobytes()
         try:
-            header = json.loads(text)
-            if header["arrays"] != self._announced:
-                self._layout = _checked_layout(header["arrays"])
-                self._announced = header["arrays"]
-        except (ValueError, TypeError, KeyError) as err:
-            raise ProtocolError(f"A header that cannot be read: {text[:80]!r}") from err
-        self._frame_size = self._payload_start + sum(size for _, _, size in self._layout)
-        self._header = header
+            if announced != self._announced:
+                self._layout = _checked_layout(_DECODER.decode(announced.decode()))
+                self._announced = announced
+            self._body = _DECODER.decode(body.decode())
+        except (ValueError, TypeError) as err:
+            text = announced[:80] + body[:80]
+            raise ProtocolError(f"A header that cannot be read: {text!r}") from err
+        self._frame_size = self._payload_start + sum([size for _, _, size in self._layout])
+        self._has_header = True
 
     def _reserve(self, size: int) -> None:
         if len(self._buffer) < size:
-            larger = bytearray(size)
+            larger = memoryview(bytearray(size))
             larger[: self._filled] = self._buffer[: self._filled]
             self._buffer = larger
 
     def _take(self) -> Any:
-        assert self._header is not None
         arrays, offset = [], self._payload_start
         for dtype, shape, size in self._layout:
-            flat = np.frombuffer(self._buffer, np.uint8, size, offset).copy()
-            arrays.append(flat.view(dtype).reshape(shape) if size else np.empty(shape, dtype))
+            # The buffer serves the next frame too: the arrays are copies.
+            arrays.append(np.ndarray(shape, dtype, self._buffer, offset if size else 0).copy())
             offset += size
-        body = self._header.get("body")
-        self._header, self._filled, self._frame_size = None, 0, _PREFIX.size
+        body, self._body = self._body, None
+        self._has_header, self._filled, self._frame_size = False, 0, _PREFIX.size
         try:
             return _insert_arrays(body, arrays)
         except (IndexError, TypeError) as err:

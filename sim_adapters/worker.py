@@ -160,8 +160,8 @@ def _import_package() -> Any:
 
 
 def _send_without_numpy(sock: socket.socket, body: Dict[str, Any]) -> None:
-    header = json.dumps({"body": body, "arrays": []}).encode()
-    sock.sendall(struct.pack("!I", len(header)) + header)
+    text = json.dumps(body).encode()
+    sock.sendall(struct.pack("!II", 2, len(text)) + b"[]" + text)  # as `wire.pack` does it
 
 
 def _die_with_parent(fd: int, parent_pid: int) -> None:

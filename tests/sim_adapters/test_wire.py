@@ -24,9 +24,9 @@ def ends() -> Iterator[tuple[wire.Channel, socket.socket]]:
     theirs.close()
 
 
-def frame(header: Any, raw: bytes = b"") -> bytes:
-    text = header if isinstance(header, bytes) else json.dumps(header).encode()
-    return struct.pack("!I", len(text)) + text + raw
+def frame(arrays: Any, body: Any, raw: bytes = b"") -> bytes:
+    texts = [t if isinstance(t, bytes) else json.dumps(t).encode() for t in (arrays, body)]
+    return struct.pack("!II", *map(len, texts)) + b"".join(texts) + raw
 
 
 def crossed(tree: Any) -> Any:
@@ -95,18 +95,20 @@ def test_what_cannot_cross_is_named_with_its_place(tree: Any, place: str) -> Non
 @pytest.mark.parametrize(
     "sent",
     [
-        struct.pack("!I", wire.MAX_HEADER_BYTES + 1),
-        frame(b"not json"),
-        frame(["no", "dict"]),
-        frame({"body": 1}),
-        frame({"body": 1, "arrays": [["|O", [1]]]}, b"\0" * 8),
-        frame({"body": 1, "arrays": [["<f4", [-1]]]}),
-        frame({"body": 1, "arrays": [["<f4", [1.5]]]}),
-        frame({"body": 1, "arrays": [["<f8", [1 << 40]]]}),
-        frame({"body": 1, "arrays": [["no dtype", [1]]]}),
-        frame({"body": {"$array": 3}, "arrays": []}),
-        frame({"body": {"$array": "x"}, "arrays": []}),
-        frame({"body": 1, "arrays": []}, b"and more"),
+        struct.pack("!II", wire.MAX_HEADER_BYTES, 1),
+        frame(b"not json", 1),
+        frame([], b"not json"),
+        frame([], b"\xff"),
+        frame(1, 1),
+        frame([["<f4"]], 1),
+        frame([["|O", [1]]], 1, b"\0" * 8),
+        frame([["<f4", [-1]]], 1),
+        frame([["<f4", [1.5]]], 1),
+        frame([["<f8", [1 << 40]]], 1),
+        frame([["no dtype", [1]]], 1),
+        frame([], {"$array": 3}),
+        frame([], {"$array": "x"}),
+        frame([], 1, b"and more"),
     ],
 )
 def test_a_malformed_frame_is_refused(
@@ -116,6 +118,40 @@ def test_a_malformed_frame_is_refused(
     other.sendall(sent)
     with pytest.raises(wire.ProtocolError):
         channel.receive(5)
+
+
+def test_arrays_follow_what_each_frame_announces(
+    ends: tuple[wire.Channel, socket.socket],
+) -> None:
+    channel, other = ends
+    sent = [np.arange(6, dtype="<i2").reshape(2, 3), np.arange(6, dtype="<i2").reshape(3, 2)]
+    kept = []
+    for array in (*sent, sent[0] + 9, np.arange(3.0), sent[1]):
+        for part in wire.pack([array]):
+            other.sendall(part)
+        kept.append((array, channel.receive(1)[0]))
+    for array, got in kept:  # the buffer was written again since
+        assert got.dtype == array.dtype
+        np.testing.assert_array_equal(got, array)
+
+
+def test_a_frame_that_fills_the_buffer_may_end_with_an_empty_array(
+    ends: tuple[wire.Channel, socket.socket],
+) -> None:
+    channel, other = ends
+    tree = [np.zeros(1 << 17, np.uint8), np.zeros((0, 3), np.float32)]
+    sender = threading.Thread(target=wire.Channel(other).send, args=(tree,))
+    sender.start()
+    assert [a.shape for a in channel.receive(10)] == [(1 << 17,), (0, 3)]
+    sender.join()
+
+
+def test_a_reader_that_does_not_read_is_a_timeout(
+    ends: tuple[wire.Channel, socket.socket],
+) -> None:
+    channel, _ = ends
+    with pytest.raises(TimeoutError, match="does not read"):
+        channel.send(np.zeros(1 << 22), 0.1)
 
 
 def test_a_receive_that_timed_out_goes_on_where_it_stopped(
@@ -134,7 +170,7 @@ def test_a_receive_that_timed_out_goes_on_where_it_stopped(
 
 def test_the_end_of_the_stream_is_an_error(ends: tuple[wire.Channel, socket.socket]) -> None:
     channel, other = ends
-    other.sendall(frame({"body": 1, "arrays": []})[:-1])
+    other.sendall(frame([], 1)[:-1])
     other.close()
     with pytest.raises(EOFError):
         channel.receive(1)
