@@ -166,7 +166,8 @@ def run_episodes(
 ) -> list[EpisodeResult]:
     """Play episodes 0 to `episodes` - 1; returns their results in that order.
 
-    `on_step` sees every rollout after its reset (steps = 0) and after each step.
+    `on_step` sees every rollout after its reset (steps = 0) and after each step. There is one
+    environment, not `num_envs`, if it says `one_per_process`.
 
     Raises:
         ValueError: more episodes than the environment's list has.
@@ -178,6 +179,8 @@ def run_episodes(
         while len(envs) < min(num_envs, episodes):
             envs.append(make_env())
             _check_enough(envs[0], episodes)
+            if getattr(envs[0].unwrapped, "one_per_process", False):
+                break
         running = [_start(env, waiting.popleft(), seed, on_step) for env in envs]
         while running:
             for rollout, action in zip(running, policy.act(running), strict=True):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import weakref
 from typing import Any, Callable, Dict, List, Optional, Sequence, Tuple
 
 import gymnasium
@@ -26,6 +27,8 @@ from sim_adapters.resize import AreaResize
 
 GPS_COMPASS = "pointgoal_with_gps_compass"
 POINTGOAL = "pointgoal"
+# The environments on habitat-sim in this process.
+_ON_HABITAT_SIM: weakref.WeakSet[HabitatEnv] = weakref.WeakSet()
 
 
 class HabitatEpisodes(FixedEpisodes):
@@ -67,10 +70,13 @@ class HabitatEnv(gymnasium.Env):
         episodes: the data set's episodes; `reset(options={"index": i})` plays the i-th.
         episode: the current one, in our frame.
         simulator: the simulator in our frame, for planners and films.
+        one_per_process: whether a second one in this process is refused. habitat-sim draws with the
+            context that was made last, and whichever closes first leaves the other without one:
+            its next picture aborts the process.
 
     Raises:
         HabitatError: a wrong option, a missing data set, split, scene or GPU, a release that does
-            not fit; one line each.
+            not fit, a second one on habitat-sim; one line each.
         ModuleNotFoundError: habitat-lab is not installed.
     """
 
@@ -106,6 +112,13 @@ class HabitatEnv(gymnasium.Env):
         self._config = compose(config, words, choice)
         habitat = self._config.habitat
         _check_simulator(habitat)
+        self.one_per_process = habitat.simulator.type != BULLET
+        if self.one_per_process and _ON_HABITAT_SIM:
+            raise HabitatError(
+                "this process has an environment on habitat-sim already, which takes no second one "
+                "beside it: close that one first, or run each in a process of its own "
+                "(train.env_processes=true)"
+            )
         check_gpu(habitat)
         self._actions = TaskActions(habitat)
         self._dataset = load_dataset(habitat)
@@ -113,6 +126,8 @@ class HabitatEnv(gymnasium.Env):
         self.render_mode = render_mode
         self.max_steps = int(habitat.environment.max_episode_steps) or None
         self.env: Any = RLTaskEnv(self._config, self._dataset)
+        if self.one_per_process:
+            _ON_HABITAT_SIM.add(self)
         self.sim = self.env.habitat_env.sim
         self.action_space = self._actions.space
         self._resize = resize
@@ -321,6 +336,7 @@ class HabitatEnv(gymnasium.Env):
     def close(self) -> None:
         """Close the simulator; a second call does nothing."""
         self.env.close()
+        _ON_HABITAT_SIM.discard(self)
 
 
 def _check_simulator(habitat: Any) -> None:

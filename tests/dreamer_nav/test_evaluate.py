@@ -275,6 +275,21 @@ def test_the_random_baseline_draws_from_its_episode_s_seed(num_envs: int) -> Non
     assert same(play(num_envs), play(3))
 
 
+def test_an_environment_that_must_be_alone_in_its_process_is() -> None:
+    made: list[Any] = []
+
+    class Alone(FlatTask):
+        one_per_process = True
+
+    def make() -> Any:
+        made.append(Alone())
+        return made[-1]
+
+    results = run_episodes(UniformPolicy(), make, episodes=5, seed=1, num_envs=4)
+    assert len(made) == 1
+    assert same(results, run_episodes(UniformPolicy(), FlatTask, episodes=5, seed=1, num_envs=4))
+
+
 def test_random_actions_know_nothing_of_the_episode_s_own_draws() -> None:
     # A countdown from k, uniform in 1..6, is met by k waits and one end: mean of 2^-(k + 1) is 0.0820, standard
     # error 0.006. Actions drawn from the very stream that drew k scored 0.142.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +30,20 @@ class Workplace:
 
     Args:
         folder: empty.
-        episodes: a data set of Bullet-v0.
+        episodes: a data set of Bullet-v0, or None.
+        overrides: of every command.
     """
 
-    def __init__(self, folder: Path, episodes: Path) -> None:
+    def __init__(
+        self, folder: Path, episodes: Path | None = None, overrides: Sequence[str] = ()
+    ) -> None:
         self.folder = folder
+        self._overrides = overrides
         (folder / "tiny.yaml").write_text(TINY)
-        data = folder / "data" / "datasets" / "pointnav"
-        data.mkdir(parents=True)
-        (data / "bullet_apartment").symlink_to(episodes)
+        if episodes is not None:
+            data = folder / "data" / "datasets" / "pointnav"
+            data.mkdir(parents=True)
+            (data / "bullet_apartment").symlink_to(episodes)
 
     def command(self, name: str, *overrides: str) -> list[str]:
         """The command line; our agent is a tiny one."""
@@ -50,7 +56,7 @@ class Workplace:
                 "habitat_baselines.rl.preemption.save_resume_state_interval=10",
             ]
         module = ["-m", "habitat_baselines.run", f"--config-name=pointnav/{name}"]
-        return [sys.executable, *module, *words, *overrides]
+        return [sys.executable, *module, *words, *self._overrides, *overrides]
 
     def environment(self) -> dict[str, str]:
         """Variables that do not lead back into the checkout."""
@@ -70,6 +76,20 @@ class Workplace:
         text = done.stdout + done.stderr
         assert done.returncode == rc, text[-4000:]
         return text
+
+    def evaluate_with_theirs(self, name: str, checkpoint: Path, *overrides: str) -> str:
+        """habitat-baselines' own evaluator plays three episodes with our agent; scalars go to "stock"."""
+        return self.run(
+            name,
+            "habitat_baselines.evaluate=True",
+            "habitat_baselines.trainer_name=ppo",
+            "habitat_baselines.rl.policy.main_agent.name=DreamerPolicy",
+            "habitat_baselines.load_resume_state_config=False",
+            f"habitat_baselines.eval_ckpt_path_dir={checkpoint}",
+            "habitat_baselines.tensorboard_dir=tb/stock",
+            "habitat_baselines.test_episode_count=3",
+            *overrides,
+        )
 
     def checkpoints(self, name: str) -> Path:
         """The folder of checkpoints."""

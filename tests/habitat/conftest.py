@@ -77,3 +77,13 @@ def make_env(options: Callable[..., dict[str, Any]]) -> Any:
     yield build
     for env in made:
         env.close()
+
+
+@pytest.fixture(scope="session")
+def made_scene(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A scene and episodes of habitat-sim, which is needed for it."""
+    from tests.habitat.made_scene import write_made_scene
+
+    folder = tmp_path_factory.mktemp("made")
+    write_made_scene(folder)
+    return folder

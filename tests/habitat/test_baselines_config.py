@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -81,10 +82,11 @@ def refused(trainer: Any, verb: str) -> str:
     return caught.value.code
 
 
+HAS_SIM = importlib.util.find_spec("habitat_sim") is not None  # then its GPU 0 is what is missing
 MISTAKES = {
     "habitat.dataset.split=nowhere": "no split 'nowhere'",
     "habitat.dataset.data_path=absent/{split}.json.gz": "make some: python -m",
-    "habitat.simulator.type=Sim-v0": "needs habitat_sim",
+    "habitat.simulator.type=Sim-v0": "-1 renders in software" if HAS_SIM else "needs habitat_sim",
     "habitat_baselines.dreamer.preset=bulet": "Unknown preset 'bulet'",
     "++habitat_baselines.dreamer.overrides.train.steps=5": "set by habitat_baselines.total_num_steps",
     "++habitat_baselines.dreamer.overrides.agent.rsm=5": "Did you mean",

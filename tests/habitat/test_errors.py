@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import importlib.util
 import os
 import subprocess
 import sys
@@ -96,7 +97,7 @@ def test_visible_gpus_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert configuration.count_gpus() == 2
 
 
-@pytest.mark.skipif(versions._version("habitat-sim") is not None, reason="habitat-sim is installed")
+@pytest.mark.skipif(importlib.util.find_spec("habitat_sim") is not None, reason="it is there")
 def test_habitat_sim_that_is_not_there() -> None:
     text = message(config="pointnav_gibson")
     assert "Sim-v0 needs habitat_sim, which is not installed" in text

@@ -6,7 +6,6 @@ Run where habitat-sim is installed beside habitat-lab, with software rendering: 
 from __future__ import annotations
 
 import importlib.util
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,65 +16,24 @@ pytestmark = pytest.mark.habitat_sim
 if importlib.util.find_spec("habitat_sim") is None:
     pytest.skip("habitat-sim is not installed", allow_module_level=True)
 
-from habitat.config.default import get_config
-from habitat.datasets.pointnav.pointnav_generator import generate_pointnav_episode
-from habitat.sims import make_sim
-
+from dreamer_nav.rollouts import UniformPolicy, run_episodes
 from sim_adapters.check import check_env
-from sim_adapters.habitat.episodes import _write
+from sim_adapters.habitat.errors import HabitatError
 from sim_adapters.habitat.follower import ShortestPathFollowerPolicy
 from sim_adapters.nav_baselines import ShortestPathPolicy, run_episode
 from sim_adapters.nav_measures import Measures
 from sim_adapters.pointgoal import pointgoal
 from sim_adapters.registry import make
-from tests.habitat.glb import write_glb
-
-GPU = os.environ.get("HABITAT_GPU", "-1")  # software rendering
-# A room of 8 by 6 metres with a wall across that leaves a way on one side, and two pieces of furniture.
-BOXES = [
-    ((-0.1, -0.1, -0.1), (8.1, 6.1, 0.0)),
-    ((-0.1, -0.1, 0.0), (8.1, 0.0, 2.5)),
-    ((-0.1, 6.0, 0.0), (8.1, 6.1, 2.5)),
-    ((-0.1, 0.0, 0.0), (0.0, 6.0, 2.5)),
-    ((8.0, 0.0, 0.0), (8.1, 6.0, 2.5)),
-    ((3.9, 0.0, 0.0), (4.1, 4.2, 2.5)),
-    ((1.5, 2.0, 0.0), (2.5, 2.8, 0.8)),
-    ((5.5, 1.0, 0.0), (6.3, 3.0, 0.9)),
-]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """scene.glb and val/val.json.gz."""
-    folder = tmp_path_factory.mktemp("made")
-    write_glb(folder / "scene.glb", BOXES)
-    words = [
-        f"habitat.simulator.scene={folder}/scene.glb",
-        f"habitat.simulator.habitat_sim_v0.gpu_device_id={GPU}",
-    ]
-    config = get_config("benchmark/nav/pointnav/pointnav_base.yaml", words).habitat.simulator
-    sim = make_sim(config.type, config=config)
-    sim.seed(0)
-    np.random.seed(0)
-    episodes = list(generate_pointnav_episode(sim, 20, is_gen_shortest_path=False))
-    for episode in episodes:
-        episode.scene_id = "scene.glb"
-    sim.close()
-    _write(folder / "val" / "val.json.gz", episodes)
-    return folder
+from tests.habitat.made_scene import overrides
 
 
 @pytest.fixture
-def settings(folder: Path) -> dict[str, Any]:
+def settings(made_scene: Path) -> dict[str, Any]:
     return {
         "config": "pointnav_gibson",
         "split": "val",
         "image_size": 64,
-        "overrides": [
-            f"habitat.dataset.data_path='{folder}/{{split}}/{{split}}.json.gz'",
-            f"habitat.dataset.scenes_dir={folder}",
-            f"habitat.simulator.habitat_sim_v0.gpu_device_id={GPU}",
-        ],
+        "overrides": overrides(made_scene),
     }
 
 
@@ -88,6 +46,19 @@ def env(settings: dict[str, Any]) -> Any:
 
 def test_the_adapter_keeps_its_promises(settings: dict[str, Any]) -> None:
     check_env(lambda: make("habitat", **{**settings, "max_steps": 25}), steps=40)
+
+
+def test_a_second_one_beside_it_is_refused(settings: dict[str, Any], env: Any) -> None:
+    with pytest.raises(HabitatError, match="close that one first"):
+        make("habitat", **settings)
+    env.reset(options={"index": 0})
+    env.step(1)
+
+
+def test_episodes_are_played_one_after_the_other(settings: dict[str, Any]) -> None:
+    short = {**settings, "max_steps": 5}
+    results = run_episodes(UniformPolicy(), lambda: make("habitat", **short), episodes=3, seed=0)
+    assert [result.index for result in results] == [0, 1, 2]
 
 
 @pytest.mark.parametrize("policy", [ShortestPathFollowerPolicy, ShortestPathPolicy])
