@@ -36,6 +36,7 @@ SHIPPED = (
     "dmc_proprio",
     "dmc_proprio_cpu",
     "dmc_vision",
+    "dmc_vision_cpu",
     "habitat",
     "habitat_bullet",
     "habitat_challenge",
