@@ -168,7 +168,7 @@ class Channel:
         try:
             # Without waiting, for a request fits: a timeout of its own would cost system calls.
             sent = self._sock.sendmsg(buffers[:64], (), socket.MSG_DONTWAIT)
-        except BlockingIOError:
+        except (BlockingIOError, socket.timeout):  # noqa: UP041
             sent = 0
         try:
             for buffer in buffers:

@@ -150,8 +150,9 @@ def test_a_reader_that_does_not_read_is_a_timeout(
     ends: tuple[wire.Channel, socket.socket],
 ) -> None:
     channel, _ = ends
-    with pytest.raises(TimeoutError, match="does not read"):
-        channel.send(np.zeros(1 << 22), 0.1)
+    for _ in range(2):  # the second time not a byte fits
+        with pytest.raises(TimeoutError, match="does not read"):
+            channel.send(np.zeros(1 << 22), 0.1)
 
 
 def test_a_receive_that_timed_out_goes_on_where_it_stopped(
