@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,8 @@ from dreamer_nav import cli
 from dreamer_nav.agent import Agent
 from dreamer_nav.config import AgentConfig, Config, EncoderConfig, HeadConfig, RSSMConfig
 from dreamer_nav.spaces import ActionSpec, ObsSpec
+from sim_adapters import registry
+from sim_adapters.registry import Entry
 from tests.dreamer_nav.command import (
     Calls,
     Outcome,
@@ -23,6 +25,7 @@ from tests.dreamer_nav.command import (
     replace_module,
     run_process,
 )
+from tests.dreamer_nav.flat_task import ENTRY, FlatTask
 
 MakeConfig = Callable[..., AgentConfig]
 MakeAgent = Callable[..., Agent]
@@ -161,3 +164,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines()[-1].endswith(f"dreamer-nav eval {folder}")
     return folder
+
+
+@pytest.fixture
+def flat_task(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Registers the task, and checks that every environment that was made is closed."""
+    monkeypatch.setitem(registry._ENTRIES, "flat", Entry(ENTRY, "pip install flat", "", ()))
+    FlatTask.made = FlatTask.closed = 0
+    yield
+    assert FlatTask.made == FlatTask.closed
