@@ -80,7 +80,7 @@ def place(where: Any) -> str:
     return f"{place(where[0])}[{where[1]!r}]" if isinstance(where, tuple) else str(where)
 
 
-def _checked_key(key: Any, where: str) -> str:
+def _checked_key(key: Any, where: Any) -> str:
     if not isinstance(key, str) or key == _ARRAY_KEY:
         raise TypeError(
             f"{place(where)} has the key {key!r}; keys must be text, and not {_ARRAY_KEY!r}."
@@ -175,7 +175,7 @@ class Channel:
                 size = memoryview(buffer).nbytes
                 if sent < size:
                     self._set_timeout(timeout_s)
-                    self._sock.sendall(memoryview(bytes(buffer))[sent:])
+                    self._sock.sendall(np.frombuffer(buffer, np.uint8)[sent:].data)
                 sent = max(0, sent - size)
         except socket.timeout as err:  # noqa: UP041  not yet TimeoutError in Python 3.8
             raise TimeoutError("The worker does not read what it is sent.") from err

@@ -35,6 +35,7 @@ class PPOPolicy:
         if not path.is_file():
             raise UsageError(f"there is no checkpoint file {path}")
         try:
+            # weights_only would refuse the configuration that habitat-baselines pickles with the weights.
             content = torch.load(path, map_location="cpu", weights_only=False)
             self._config, self._weights = content["config"], content["state_dict"]
             self.step = int(content.get("extra_state", {}).get("step", 0))

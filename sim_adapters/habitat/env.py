@@ -113,12 +113,6 @@ class HabitatEnv(gymnasium.Env):
         habitat = self._config.habitat
         _check_simulator(habitat)
         self.one_per_process = habitat.simulator.type != BULLET
-        if self.one_per_process and _ON_HABITAT_SIM:
-            raise HabitatError(
-                "this process has an environment on habitat-sim already, which takes no second one "
-                "beside it: close that one first, or run each in a process of its own "
-                "(train.env_processes=true)"
-            )
         check_gpu(habitat)
         self._actions = TaskActions(habitat)
         self._dataset = load_dataset(habitat)
@@ -342,8 +336,16 @@ class HabitatEnv(gymnasium.Env):
 def _check_simulator(habitat: Any) -> None:
     from sim_adapters.habitat.stand_ins import has_habitat_sim
 
-    if habitat.simulator.type != BULLET and not has_habitat_sim():
+    if habitat.simulator.type == BULLET:
+        return
+    if not has_habitat_sim():
         raise HabitatError(
             f"habitat.simulator.type={habitat.simulator.type} needs habitat_sim, which is not "
             f"installed (docs/habitat.md says how); {BULLET} works without it"
+        )
+    if _ON_HABITAT_SIM:
+        raise HabitatError(
+            "this process has an environment on habitat-sim already, which takes no second one "
+            "beside it: close that one first, or run each in a process of its own "
+            "(train.env_processes=true)"
         )

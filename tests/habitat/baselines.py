@@ -77,6 +77,19 @@ class Workplace:
         assert done.returncode == rc, text[-4000:]
         return text
 
+    def train_ppo(self, *overrides: str) -> Path:
+        """Two updates of habitat-baselines' PPO; returns its checkpoint, which pickles its configuration."""
+        self.run(
+            "ppo_bullet",
+            "habitat_baselines.rl.ppo.num_steps=16",
+            "habitat_baselines.rl.ppo.hidden_size=32",
+            "habitat_baselines.total_num_steps=64",
+            "habitat_baselines.num_checkpoints=-1",
+            "habitat_baselines.checkpoint_interval=1",
+            *overrides,
+        )
+        return self.checkpoints("ppo_bullet") / "latest.pth"
+
     def evaluate_with_theirs(self, name: str, checkpoint: Path, *overrides: str) -> str:
         """habitat-baselines' own evaluator plays three episodes with our agent; scalars go to "stock"."""
         return self.run(

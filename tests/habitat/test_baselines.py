@@ -33,11 +33,7 @@ def trained(place: Workplace) -> Path:
 @pytest.fixture(scope="module")
 def ppo(place: Workplace) -> Path:
     """A checkpoint of PPO after two updates."""
-    steps = ("habitat_baselines.rl.ppo.num_steps=16", "habitat_baselines.total_num_steps=64")
-    small = ("habitat_baselines.rl.ppo.hidden_size=32",)
-    every = ("habitat_baselines.num_checkpoints=-1", "habitat_baselines.checkpoint_interval=1")
-    place.run("ppo_bullet", *steps, *small, *every)
-    return place.checkpoints("ppo_bullet") / "latest.pth"
+    return place.train_ppo()
 
 
 def test_training_writes_checkpoints_of_plain_containers(trained: Path) -> None:

@@ -36,16 +36,7 @@ def trained(place: Workplace) -> Path:
 @pytest.fixture(scope="module")
 def ppo(place: Workplace) -> Path:
     """A checkpoint of habitat-baselines' PPO after two updates."""
-    place.run(
-        "ppo_bullet",
-        "habitat.simulator.type=Sim-v0",
-        "habitat_baselines.rl.ppo.num_steps=16",
-        "habitat_baselines.rl.ppo.hidden_size=32",
-        "habitat_baselines.total_num_steps=64",
-        "habitat_baselines.num_checkpoints=-1",
-        "habitat_baselines.checkpoint_interval=1",
-    )
-    return place.checkpoints("ppo_bullet") / "latest.pth"
+    return place.train_ppo("habitat.simulator.type=Sim-v0")
 
 
 def test_the_stock_command_trains_and_goes_on(trained: Path, place: Workplace) -> None:
