@@ -19,6 +19,7 @@ from dreamer_nav.runs import build_agent, load_run
 from dreamer_nav.spaces import ActionSpec, ObsSpec
 
 __all__ = [
+    "UNREADABLE",
     "SavedAgent",
     "list_agents",
     "load_agent",
@@ -29,7 +30,7 @@ __all__ = [
 ]
 
 # What torch raises of bytes that are no checkpoint, or one with pickled objects.
-_UNREADABLE = (
+UNREADABLE = (
     pickle.UnpicklingError,
     RuntimeError,
     EOFError,
@@ -94,7 +95,7 @@ def read_file(path: Path) -> dict[str, Any]:
         raise CheckpointError(f"there is no checkpoint file {path}")
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         reason = str(error).strip().split("\n", 1)[0].split(". ")[0]
         raise CheckpointError(
             f"{path} is damaged, or of another trainer (trainer_name=dreamer reads what it wrote): {reason}"

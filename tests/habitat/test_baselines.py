@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import signal
 import subprocess
 import time
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from dreamer_nav.failures import UsageError
 from tests.habitat.baselines import Workplace
 
 STEPS = 120
@@ -179,9 +183,65 @@ def steps_done(state: Path) -> int:
 
 
 def test_stock_ppo_trains_on_the_same_task(ppo: Path) -> None:
-    content = torch.load(ppo, weights_only=False)
+    from dreamer_nav.habitat.ppo import read_checkpoint
+
+    content = read_checkpoint(ppo)
     assert content["extra_state"]["step"] == 64
     assert content["config"].habitat.simulator.type == "Bullet-v0"
+
+
+class Trap:
+    """Unpickled, it would call `function` with a path."""
+
+    def __init__(self, function: Callable[[str], object], path: Path) -> None:
+        self.function, self.path = function, path
+
+    def __reduce__(self) -> tuple[Callable[[str], object], tuple[str]]:
+        return self.function, (str(self.path),)
+
+
+# A stranger; a module that an allowed one has imported; a function and a class of others in an allowed module.
+@pytest.mark.parametrize(
+    "name",
+    [
+        "posix.mkdir",
+        "omegaconf.omegaconf.os.mkdir",
+        "omegaconf.omegaconf.open_dict",
+        "omegaconf.omegaconf.Enum",
+    ],
+)
+def test_a_ppo_file_that_would_run_code_is_refused(name: str, ppo: Path, tmp_path: Path) -> None:
+    from dreamer_nav.habitat.ppo import read_checkpoint
+
+    made, file = tmp_path / "made", tmp_path / "ckpt.0.pth"
+    content = {**read_checkpoint(ppo), "trap": Trap(os.mkdir, made)}
+    torch.save(content, file)
+    rename_in_pickle(file, b"posix\nmkdir\n", "\n".join(name.rsplit(".", 1)).encode() + b"\n")
+    with pytest.raises(UsageError, match=rf"pickles {re.escape(name)}, .* not opened"):
+        read_checkpoint(file)
+    assert not made.exists()
+
+
+def rename_in_pickle(file: Path, old: bytes, new: bytes) -> None:
+    """Write the archive again with other bytes in its pickle."""
+    with zipfile.ZipFile(file) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, data in parts.items():
+            assert not name.endswith("data.pkl") or old in data
+            archive.writestr(name, data.replace(old, new) if name.endswith("data.pkl") else data)
+
+
+def test_other_files_are_no_checkpoint_of_ppo(trained: Path, tmp_path: Path) -> None:
+    from dreamer_nav.habitat.ppo import read_checkpoint
+
+    (tmp_path / "text.pth").write_text("no archive")
+    torch.save({"config": {}, "state_dict": {}}, tmp_path / "other.pth")
+    for file in (trained / "latest.pth", tmp_path / "text.pth", tmp_path / "other.pth"):
+        with pytest.raises(UsageError, match="is not a checkpoint of habitat-baselines' PPO"):
+            read_checkpoint(file)
+    with pytest.raises(UsageError, match="no checkpoint file"):
+        read_checkpoint(tmp_path / "missing.pth")
 
 
 def test_the_stock_evaluator_runs_our_policy(trained: Path, place: Workplace) -> None:

@@ -65,7 +65,9 @@ def test_a_folder_is_evaluated_twice_with_videos(trained: Path, place: Workplace
 
 
 def test_stock_ppo_trains_on_the_same_task(ppo: Path) -> None:
-    content = torch.load(ppo, weights_only=False)
+    from dreamer_nav.habitat.ppo import read_checkpoint
+
+    content = read_checkpoint(ppo)
     assert content["extra_state"]["step"] == 64
     assert content["config"].habitat.simulator.type == "Sim-v0"
 
