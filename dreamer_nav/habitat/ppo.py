@@ -50,7 +50,7 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         names = torch.serialization.get_unsafe_globals_in_checkpoint(path)
         with torch.serialization.safe_globals([_allowed(path, name) for name in names]):
             content = torch.load(path, map_location="cpu", weights_only=True)
-        content["config"].habitat_baselines, content["state_dict"]
+        content["config"].habitat_baselines.rl.policy.main_agent.name, content["state_dict"]
     except UsageError:
         raise
     except UNREADABLE as error:

@@ -233,11 +233,16 @@ def rename_in_pickle(file: Path, old: bytes, new: bytes) -> None:
 
 
 def test_other_files_are_no_checkpoint_of_ppo(trained: Path, tmp_path: Path) -> None:
+    from omegaconf import OmegaConf
+
     from dreamer_nav.habitat.ppo import read_checkpoint
 
     (tmp_path / "text.pth").write_text("no archive")
     torch.save({"config": {}, "state_dict": {}}, tmp_path / "other.pth")
-    for file in (trained / "latest.pth", tmp_path / "text.pth", tmp_path / "other.pth"):
+    another = OmegaConf.create({"habitat_baselines": {"rl": {}}})
+    torch.save({"config": another, "state_dict": {}}, tmp_path / "another.pth")
+    names = ("text.pth", "other.pth", "another.pth")
+    for file in (trained / "latest.pth", *(tmp_path / name for name in names)):
         with pytest.raises(UsageError, match="is not a checkpoint of habitat-baselines' PPO"):
             read_checkpoint(file)
     with pytest.raises(UsageError, match="no checkpoint file"):
